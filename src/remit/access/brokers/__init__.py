@@ -1,0 +1,1 @@
+"""One file for each system on which credentials are minted. See `port.py`."""

@@ -1,0 +1,292 @@
+"""Access in records: requests and decisions, tasks and grants, targets, leases and proofs of revocation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TypeAlias
+
+from remit.kernel.canonical import Json, digest
+from remit.kernel.clock import rfc3339
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """A subject or resource as a caller names it: a type, and an id (any name that the registry knows)."""
+
+    type: str
+    id: str
+    properties: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """May `subject` do `action` on `resource`?
+
+    `claimed` is what the caller says (policies see it under `context.claimed`). `proven` is what an enforcement point
+    derived from proof (attestation, grant, source address, sender binding) and comes under `context` itself.
+    """
+
+    subject: Entity
+    action: str
+    resource: Entity
+    claimed: Mapping[str, Json] = field(default_factory=dict)
+    proven: Mapping[str, Json] = field(default_factory=dict)
+
+
+class Effect(StrEnum):
+    PERMIT = "permit"
+    FORBID = "forbid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """One policy, or one rule of the decision point itself, that determined the answer."""
+
+    id: str
+    effect: Effect
+    text: str
+    """For a person: the policy's `@reason` or first line, or the rule's sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obligation:
+    """What the enforcement point must still do before it lets the request pass."""
+
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The answer, why, and what would have changed it."""
+
+    id: str
+    time: datetime
+    request: Request
+    allowed: bool
+    reasons: tuple[Reason, ...]
+    errors: tuple[str, ...] = ()
+    """Policies that erred, as `policy: message`. An erring forbid that applied denies."""
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """The facts on which it rests: principal, resource, context, as the policies saw them."""
+    needed: tuple[str, ...] = ()
+    """What would have allowed it, where that is known, in sentences."""
+    obligations: tuple[Obligation, ...] = ()
+    snapshot: str = ""
+    """Epoch and sequence of the snapshot that decided."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a task asks for on a target, from `SYSTEM://TARGET[/DATABASE]?role=ROLE`."""
+
+    system: str
+    target: str
+    role: str
+    database: str = ""
+
+    def __str__(self) -> str:
+        database = f"/{self.database}" if self.database else ""
+        return f"{self.system}://{self.target}{database}?role={self.role}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A system on which leases are minted. Its admin credential rests sealed and is not part of this record."""
+
+    name: str
+    system: str
+    host: str
+    """A host name, an address, or the absolute directory of a Unix socket."""
+    port: int
+    database: str
+    user: str
+    roles: Mapping[str, str]
+    """Role as needs name it → group role on the target."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    instance: str = ""
+    """The target's own stable fingerprint, read when it was added."""
+
+
+class GrantState(StrEnum):
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """A person's word over the digest of exactly one grant."""
+
+    approver: str
+    time: datetime
+    digest: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The authority given for one task: any change of what was approved changes the digest and voids it."""
+
+    id: str
+    identity: str
+    task: str
+    """The name of the task's definition."""
+    task_digest: str
+    """Digest of the definition (binary, script, tools) at approval."""
+    needs: tuple[str, ...]
+    decision: str
+    created: datetime
+    expires: datetime
+    """Hard expiry."""
+    state: GrantState
+    reason: str = ""
+    approvals: tuple[Approval, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """`sha256:<hex>` over what an approver answers for."""
+        return digest(
+            {
+                "id": self.id,
+                "identity": self.identity,
+                "task": self.task,
+                "task_digest": self.task_digest,
+                "needs": list(self.needs),
+                "expires": rfc3339(self.expires),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessTask:
+    """A running process that a lease is bound to: boot, pid and start time name it for ever."""
+
+    boot_id: str
+    pid: int
+    start_ticks: int
+    """Field 22 of `/proc/PID/stat`."""
+
+
+class LeaseState(StrEnum):
+    ISSUING = "issuing"
+    """The name is committed; the credential may or may not exist on the target."""
+    ACTIVE = "active"
+    REVOKING = "revoking"
+    REVOKED = "revoked"
+    """Revoked, and a refused attempt proved it."""
+    UNPROVED = "unproved"
+    """Revoked on the target, but the refusal could not be shown; tried again."""
+    FAILED = "failed"
+    """Never came to exist on the target, and a sweep confirmed it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A credential minted on a target under a grant. The secret rests sealed, apart from this record."""
+
+    id: str
+    grant: str
+    identity: str
+    task: str
+    target: str
+    need: str
+    principal: str
+    """The credential's name on the target: `remit_<instance>_<ulid>`."""
+    state: LeaseState
+    process: ProcessTask | None
+    created: datetime
+    expires: datetime
+    """Native expiry on the target, renewed while the task lives."""
+    revoked: datetime | None = None
+    reason: str = ""
+    proof: Mapping[str, Json] = field(default_factory=dict)
+    attempts: int = 0
+
+
+# What a broker is asked, and what it answers.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MintOrder:
+    """Mint one credential. The name was committed before; minting the same order again is the same credential."""
+
+    principal: str
+    role: str
+    """The group role on the target (already mapped)."""
+    database: str
+    secret: str
+    """Chosen and sealed by the lease engine before the call, so that a crash leaves nothing unknown."""
+    expires: datetime
+    label: str
+    """`identity=… task=… lease=…`, written beside the credential on the target where it has a place for it."""
+
+    def __repr__(self) -> str:
+        return f"MintOrder(principal={self.principal!r}, role={self.role!r}, database={self.database!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minted:
+    """A credential that exists, and works: the broker logged in with it once."""
+
+    principal: str
+    settings: Mapping[str, str]
+    """How to connect, without the secret: `host`, `port`, `dbname`, `user` … as the target's clients name it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeOrder:
+    """Revoke one credential, and prove it with its own secret."""
+
+    principal: str
+    secret: str
+    database: str
+
+    def __repr__(self) -> str:
+        return f"RevokeOrder(principal={self.principal!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proved:
+    """The target refused this very credential, while the same path served another login in the same run."""
+
+    refusal: str
+    """The target's own words and code, e.g. `28P01 password authentication failed`."""
+    control: str
+    """What worked on the same path: e.g. `login as broker`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unproved:
+    """The credential is gone as far as we could do it, but a refusal could not be shown."""
+
+    why: str
+
+
+Proof: TypeAlias = Proved | Unproved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftBehind:
+    """Something the credential made or changed on the target, and what became of it."""
+
+    what: str
+    fate: str
+    """`re-owned`, `quarantined`, `removed`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """What happened to one credential: its principal is gone only if `gone`."""
+
+    principal: str
+    gone: bool
+    sessions_ended: int
+    proof: Proof
+    left_behind: tuple[LeftBehind, ...] = ()
+    duration: timedelta = timedelta(0)

@@ -1,0 +1,1 @@
+"""What did it do, and what then? Telemetry, detections, responses."""

@@ -1,0 +1,1 @@
+"""One file for each system that is read. See `port.py` for the four beats."""

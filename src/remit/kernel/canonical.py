@@ -1,0 +1,66 @@
+"""Canonical bytes of a JSON value, so that two machines hash and sign the same thing.
+
+Our records hold objects with string keys, arrays, strings, booleans, null and integers up to 2⁵³−1. On that
+subset one sorted, compact encoding *is* RFC 8785; what lies outside it (floats, large integers, keys that
+RFC 8785 would sort as UTF-16) goes to an exact slow path or is refused.
+
+Spec: RFC 8785 §3.2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, Union
+
+import msgspec
+
+from remit.kernel.errors import Rejected
+
+Json: TypeAlias = Union[None, bool, int, str, Sequence["Json"], Mapping[str, "Json"]]  # noqa: UP040, UP007
+"""A JSON value that a record may hold."""
+
+_MAX_INTEGER = 2**53 - 1
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def canonical(value: Json) -> bytes:
+    """Encode `value` as RFC 8785 bytes; `Rejected` (`kernel.canonical.unsupported`) outside the subset."""
+    _check(value, depth=0)
+    return _encoder.encode(value)
+
+
+def digest(value: Json) -> str:
+    """`sha256:<hex>` of the canonical bytes."""
+    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+
+
+def _check(value: Json, depth: int) -> None:
+    if value is None or value is True or value is False:
+        return
+    kind = type(value)
+    if kind is str:
+        if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):  # type: ignore[union-attr]
+            raise _unsupported("a lone surrogate")
+        return
+    if kind is int:
+        if not -_MAX_INTEGER <= value <= _MAX_INTEGER:  # type: ignore[operator]
+            raise _unsupported("an integer beyond 2^53-1")
+        return
+    if depth > 64:
+        raise _unsupported("nesting deeper than 64")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if type(key) is not str or not all(c < "\ud800" for c in key):
+                raise _unsupported("a key that is no plain string")
+            _check(item, depth + 1)
+        return
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check(item, depth + 1)
+        return
+    raise _unsupported(f"a value of type {kind.__name__}")
+
+
+def _unsupported(what: str) -> Rejected:
+    return Rejected("kernel.canonical.unsupported", f"a record cannot hold {what}")

@@ -1,0 +1,1 @@
+"""The outside world: thin typed clients and target drivers."""

@@ -1,0 +1,1 @@
+"""Where is it kept? All SQL on our own state."""

@@ -1,0 +1,1 @@
+"""How is it reached? Every listening socket, the CLI, the console, the agent."""

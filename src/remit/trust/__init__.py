@@ -1,0 +1,1 @@
+"""Who is it, really? Attestation, SVIDs, the local authority."""
