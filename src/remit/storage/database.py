@@ -1,0 +1,39 @@
+"""Opens the store that a `--database` URL names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from remit.kernel.clock import Clock
+from remit.kernel.errors import Misconfigured
+from remit.kernel.events import Event
+from remit.storage.postgres import PostgresStore
+from remit.storage.sqlite import SqliteStore
+
+Database: TypeAlias = SqliteStore | PostgresStore
+
+
+async def open_database(url: str, *, clock: Clock, published: Callable[[list[Event]], None]) -> Database:
+    """Open and migrate `sqlite:///PATH` or `postgresql://…`; raises `Misconfigured` or `Unavailable`."""
+    if url.startswith("sqlite:///"):
+        path = Path(url.removeprefix("sqlite:///"))
+        if not path.parent.is_dir():
+            raise Misconfigured(
+                "storage.database.folder", f"the folder `{path.parent}` does not exist", next_step="create it first"
+            )
+        store = SqliteStore(path, clock=clock, published=published)
+        await asyncio.to_thread(store.migrate)
+        store.start()
+        return store
+    if url.startswith("postgresql://"):
+        postgres = PostgresStore(url, clock=clock, published=published)
+        await postgres.migrate()
+        return postgres
+    raise Misconfigured(
+        "storage.database.unknown",
+        "the database is named by `sqlite:///PATH` or `postgresql://USER@HOST/NAME`",
+        next_step="correct `--database`",
+    )

@@ -1,0 +1,114 @@
+"""The ledger's rows: appended inside the unit of work that caused them, read by the sequencer and the console."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, func, insert, select
+
+from remit.kernel.canonical import canonical
+from remit.kernel.events import Event
+from remit.storage.schema.core import ledger_body, ledger_entry, ledger_head
+
+_APPEND = 0x52454D49
+"""Key of the advisory lock under which leaf indexes are given out (PostgreSQL)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRow:
+    """One ledger entry as it stands in the database."""
+
+    leaf_index: int
+    id: str
+    type: str
+    time: datetime
+    actor: str
+    subject: str
+    body: bytes
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The entry's own data."""
+        decoded = msgspec.json.decode(self.body)
+        assert isinstance(decoded, dict)
+        data = decoded["data"]
+        assert isinstance(data, dict)
+        return data
+
+
+class LedgerRows:
+    """Entries in commit order."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+
+    def size(self) -> int:
+        """Number of leaves."""
+        last = self._conn.execute(select(func.max(ledger_entry.c.leaf_index))).scalar()
+        return 0 if last is None else int(last) + 1
+
+    def append(self, events: Sequence[Event], bodies: Mapping[str, bytes]) -> None:
+        """Give each event the next leaf index. One lock for the whole log, held until the commit: no gaps, no reordering."""
+        if self._conn.dialect.name == "postgresql":
+            self._conn.execute(select(func.pg_advisory_xact_lock(_APPEND)))
+        size = self.size()
+        if bodies:
+            self._keep(bodies)
+        self._conn.execute(
+            insert(ledger_entry),
+            [
+                {
+                    "leaf_index": size + offset,
+                    "id": event.id,
+                    "type": event.type,
+                    "time": event.time,
+                    "actor": event.actor,
+                    "subject": event.subject,
+                    "body": canonical(event.as_json()),
+                }
+                for offset, event in enumerate(events)
+            ],
+        )
+
+    def _keep(self, bodies: Mapping[str, bytes]) -> None:
+        known = set(self._conn.scalars(select(ledger_body.c.sha256).where(ledger_body.c.sha256.in_(list(bodies)))))
+        fresh = [{"sha256": digest, "body": body} for digest, body in bodies.items() if digest not in known]
+        if fresh:
+            self._conn.execute(insert(ledger_body), fresh)
+
+    def leaves(self, start: int, limit: int) -> list[bytes]:
+        """The bytes of leaves from `start`, at most `limit`."""
+        query = select(ledger_entry.c.body).where(ledger_entry.c.leaf_index >= start)
+        return list(self._conn.scalars(query.order_by(ledger_entry.c.leaf_index).limit(limit)))
+
+    def latest(
+        self, limit: int, *, before: int | None = None, type_prefix: str = "", subject: str | Sequence[str] | None = None
+    ) -> list[EntryRow]:
+        """The newest entries first, older than leaf `before`; of a type or about a subject where asked."""
+        query = select(ledger_entry).order_by(ledger_entry.c.leaf_index.desc()).limit(limit)
+        if before is not None:
+            query = query.where(ledger_entry.c.leaf_index < before)
+        if type_prefix:
+            query = query.where(ledger_entry.c.type.startswith(type_prefix, autoescape=True))
+        if isinstance(subject, str):
+            query = query.where(ledger_entry.c.subject == subject)
+        elif subject is not None:
+            query = query.where(ledger_entry.c.subject.in_(list(subject)))
+        return [EntryRow(**row._mapping) for row in self._conn.execute(query)]
+
+    def keep_head(self, size: int, time: datetime, note: bytes) -> None:
+        """Remember a signed checkpoint."""
+        known = self._conn.scalar(select(ledger_head.c.size).where(ledger_head.c.size == size))
+        if known is None:
+            self._conn.execute(insert(ledger_head), {"size": size, "time": time, "note": note})
+
+    def last_head(self) -> tuple[int, bytes] | None:
+        """Size and text of the newest signed checkpoint."""
+        row = self._conn.execute(
+            select(ledger_head.c.size, ledger_head.c.note).order_by(ledger_head.c.size.desc()).limit(1)
+        ).first()
+        return None if row is None else (row.size, row.note)

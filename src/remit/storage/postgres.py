@@ -1,0 +1,102 @@
+"""PostgreSQL for our own state: asyncpg under SQLAlchemy, the same commands as on SQLite run in a greenlet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection, exc, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from remit.kernel.clock import Clock
+from remit.kernel.errors import Misconfigured
+from remit.kernel.events import Event
+from remit.storage.faults import translated
+from remit.storage.ledger import LedgerRows
+from remit.storage.unit import Unit
+
+T = TypeVar("T")
+_ATTEMPTS = 5
+_RETRY = ("40001", "40P01")
+"""Serialisation failure and deadlock: the command runs again."""
+
+
+class PostgresStore:
+    """The store of a deployment: any number of nodes on one database."""
+
+    def __init__(self, url: str, *, clock: Clock, published: Callable[[list[Event]], None]) -> None:
+        self._clock = clock
+        self._published = published
+        try:
+            import asyncpg  # noqa: F401
+        except ImportError:
+            raise Misconfigured(
+                "storage.driver.missing",
+                "PostgreSQL needs the driver asyncpg",
+                next_step="install `remit[postgres]`",
+            ) from None
+        driver_url = url.replace("postgresql://", "postgresql+asyncpg://", 1)
+        self._engine: AsyncEngine = create_async_engine(
+            driver_url, pool_size=8, max_overflow=0, pool_pre_ping=True, hide_parameters=True
+        )
+
+    async def migrate(self) -> None:
+        """Bring the schema to this program's version, one node at a time."""
+        from remit.storage.migrate import upgrade
+
+        def run(conn: Connection) -> None:
+            conn.execute(text("SELECT pg_advisory_lock(1380273481)"))
+            conn.commit()
+            try:
+                upgrade(conn)
+            finally:
+                conn.execute(text("SELECT pg_advisory_unlock(1380273481)"))
+                conn.commit()
+
+        with translated():
+            async with self._engine.connect() as conn:
+                await conn.run_sync(run)
+
+    async def write(self, work: Callable[[Unit], T]) -> T:
+        """Run `work` in a transaction, again after a serialisation failure; returns after the commit."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                result, events = await self._write_once(work)
+            except exc.DBAPIError as error:
+                state = getattr(error.orig, "sqlstate", "")
+                if state not in _RETRY or attempt == _ATTEMPTS - 1:
+                    with translated():
+                        raise
+                await asyncio.sleep(0.005 * 2**attempt)
+            else:
+                if events:
+                    self._published(events)
+                return result
+        raise AssertionError("unreachable")
+
+    async def _write_once(self, work: Callable[[Unit], T]) -> tuple[T, list[Event]]:
+        def run(conn: Connection) -> tuple[T, list[Event]]:
+            unit = Unit(lambda: conn, self._clock.now())
+            result = work(unit)
+            if unit.events:
+                LedgerRows(conn).append(unit.events, unit.bodies)
+            return result, unit.events
+
+        async with self._engine.begin() as conn:
+            return await conn.run_sync(run)
+
+    async def read(self, query: Callable[[Unit], T]) -> T:
+        """Run `query` on one snapshot of the database."""
+
+        def run(conn: Connection) -> T:
+            conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            return query(Unit(lambda: conn, self._clock.now(), read_only=True))
+
+        with translated():
+            async with self._engine.connect() as conn, conn.begin():
+                return await conn.run_sync(run)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._engine.dispose()

@@ -1,0 +1,186 @@
+"""SQLite: one writer thread with group commit, a small pool of readers.
+
+Several waiting commands share one `BEGIN IMMEDIATE … COMMIT` and so one fsync; each has its own savepoint, so that
+one that fails takes nothing of the others with it. A command is answered only after the commit it is part of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+from remit.kernel.clock import Clock
+from remit.kernel.events import Event
+from remit.storage.faults import translated
+from remit.storage.ledger import LedgerRows
+from remit.storage.unit import Unit
+
+T = TypeVar("T")
+_GROUP = 1024
+_READERS = 4
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[Unit], Any]
+    answer: Future[Any]
+
+
+class SqliteStore:
+    """The embedded store. `published` gets the events of each commit, in commit order, in the writer's thread."""
+
+    def __init__(self, path: Path, *, clock: Clock, published: Callable[[list[Event]], None]) -> None:
+        self._clock = clock
+        self._published = published
+        self._writer_engine = _engine(path, begin="BEGIN IMMEDIATE", read_only=False)
+        self._reader_engine = _engine(path, begin="BEGIN", read_only=True)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="remit-read")
+        self._writer = threading.Thread(target=self._write_loop, name="remit-write", daemon=True)
+        self._closed = False
+
+    def migrate(self) -> None:
+        """Bring the schema to this program's version."""
+        from remit.storage.migrate import upgrade
+
+        with translated(), self._writer_engine.connect() as conn:
+            upgrade(conn)
+
+    def start(self) -> None:
+        """Start the writer; call after `migrate`."""
+        self._writer.start()
+
+    async def write(self, work: Callable[[Unit], T]) -> T:
+        """Run `work` in a transaction; returns after it is on disk."""
+        assert not self._closed
+        job = _Job(work, Future())
+        self._jobs.put(job)
+        return await asyncio.wrap_future(job.answer)  # type: ignore[no-any-return]
+
+    async def read(self, query: Callable[[Unit], T]) -> T:
+        """Run `query` on one snapshot of the database."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, query)
+
+    async def close(self) -> None:
+        """Finish what is queued and let go of the file."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._writer.is_alive():
+            self._jobs.put(None)
+            await asyncio.to_thread(self._writer.join)
+        self._readers.shutdown()
+        self._writer_engine.dispose()
+        self._reader_engine.dispose()
+
+    def _read(self, query: Callable[[Unit], T]) -> T:
+        with translated(), self._reader_engine.connect() as conn, conn.begin():
+            return query(Unit(lambda: conn, self._clock.now(), read_only=True))
+
+    def _write_loop(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            group, last = self._drain(first)
+            self._commit(group)
+            if last:
+                return
+
+    def _drain(self, first: _Job) -> tuple[list[_Job], bool]:
+        group = [first]
+        while len(group) < _GROUP:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if job is None:
+                return group, True
+            group.append(job)
+        return group, False
+
+    def _commit(self, group: list[_Job]) -> None:
+        done: list[tuple[_Job, Any]] = []
+        events: list[Event] = []
+        try:
+            with translated(), self._writer_engine.connect() as conn, conn.begin():
+                bodies: dict[str, bytes] = {}
+                for job in group:
+                    if job.answer.set_running_or_notify_cancel():
+                        self._run(conn, job, done, events, bodies)
+                if events:
+                    LedgerRows(conn).append(events, bodies)
+        except BaseException as error:
+            for job in group:
+                if not job.answer.done():
+                    job.answer.set_exception(error)
+            return
+        if events:
+            self._published(events)
+        for job, result in done:
+            job.answer.set_result(result)
+
+    def _run(
+        self,
+        conn: Connection,
+        job: _Job,
+        done: list[tuple[_Job, Any]],
+        events: list[Event],
+        bodies: dict[str, bytes],
+    ) -> None:
+        raw = conn.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        saved = False
+
+        def connect() -> Connection:
+            nonlocal saved
+            raw.execute("SAVEPOINT command")
+            saved = True
+            return conn
+
+        unit = Unit(connect, self._clock.now())
+        try:
+            with translated():
+                result = job.work(unit)
+        except BaseException as error:
+            if saved and raw.in_transaction:
+                raw.execute("ROLLBACK TO command")
+                raw.execute("RELEASE command")
+            job.answer.set_exception(error)
+            return
+        if saved:
+            raw.execute("RELEASE command")
+        events.extend(unit.events)
+        bodies.update(unit.bodies)
+        done.append((job, result))
+
+
+def _engine(path: Path, *, begin: str, read_only: bool) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=QueuePool,
+        hide_parameters=True,
+        pool_size=1 if not read_only else _READERS,
+        max_overflow=0,
+        connect_args={"check_same_thread": False, "timeout": 10.0, "cached_statements": 256},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: sqlite3.Connection, record: object) -> None:
+        connection.isolation_level = None
+        pragmas = ["journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-65536"]
+        for pragma in pragmas + (["query_only=ON"] if read_only else []):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(conn: Connection) -> None:
+        conn.exec_driver_sql(begin)
+
+    return engine
