@@ -17,7 +17,9 @@ from remit.kernel.ids import new_id
 if TYPE_CHECKING:
     from remit.storage.access import AccessRows
     from remit.storage.defense import DefenseRows
+    from remit.storage.facts import FactRows
     from remit.storage.governance import GovernanceRows
+    from remit.storage.identities import IdentityRows
     from remit.storage.inventory import InventoryRows
     from remit.storage.ledger import LedgerRows
     from remit.storage.trust import TrustRows
@@ -97,3 +99,15 @@ class Unit:
         from remit.storage.governance import GovernanceRows
 
         return GovernanceRows(self.conn)
+
+    @cached_property
+    def identities(self) -> IdentityRows:
+        from remit.storage.identities import IdentityRows
+
+        return IdentityRows(self.conn, self.inventory)
+
+    @cached_property
+    def facts(self) -> FactRows:
+        from remit.storage.facts import FactRows
+
+        return FactRows(self.conn, self.inventory, self.access)

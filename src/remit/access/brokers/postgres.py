@@ -1,0 +1,467 @@
+"""PostgreSQL: a role for each lease, member of one group role, gone with its sessions when the task ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from remit.access.brokers.port import BrokerManifest, Check
+from remit.access.model import (
+    LeftBehind,
+    Minted,
+    MintOrder,
+    Proof,
+    Proved,
+    Revocation,
+    RevokeOrder,
+    Target,
+    Unproved,
+)
+from remit.kernel.errors import Misconfigured, Rejected, RemitError, Unavailable
+from remit.providers.postgres import leases
+from remit.providers.postgres.address import Address
+from remit.providers.postgres.client import Server, connected, describe, translated_errors
+from remit.providers.postgres.desk import Desk
+from remit.providers.postgres.inspection import Footing, inspect
+from remit.providers.postgres.leases import Locked, Trace
+from remit.providers.postgres.login import Admitted, Attempt, Refused, Unreached, login
+from remit.providers.postgres.script import PRINCIPAL, installed_functions
+from remit.providers.postgres.scram import MAX_ITERATIONS, scram_verifier
+
+MANIFEST = BrokerManifest(
+    id="postgres",
+    title="PostgreSQL 13 and later",
+    needs=(
+        "-- PostgreSQL 16 and later: a login that makes roles and may grant the mapped groups",
+        "CREATE ROLE remit_broker LOGIN CREATEROLE PASSWORD '…'",
+        "GRANT app_ro TO remit_broker WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+        "-- any version: a login without rights, and the functions that a superuser installs for it",
+        "CREATE ROLE remit_broker LOGIN PASSWORD '…'",
+        "-- then, as a superuser, in each database: the script of `remit target install`",
+    ),
+    fail_safe=False,
+    hazards=(
+        "VALID UNTIL guards password logins only: with a dead Remit a live session goes on until the reaper of "
+        "`remit target install` runs (by itself where pg_cron is installed)",
+        "a lease runs as its group (SET role), so what it makes belongs to the group: the DDL notes of `remit target "
+        "install` tell exactly which lease made what; without them it is told by age, code and grants are acted on only "
+        "where no other login could have made them, and data is reported, not moved",
+        "a function of the group that a lease altered is quarantined or reported; its former text is not restored",
+        "a grant to PUBLIC on an object that the group owned before is reported, not removed: it may have been there",
+        "prepared transactions belong to the group after SET role and are told by age; max_prepared_transactions = 0 ends that",
+        "sessions on standby servers and server connections kept by PgBouncer are not ended",
+        "jobs of pg_cron and subscriptions made by a lease are not seen",
+    ),
+)
+
+_SESSIONS_WITHIN = timedelta(seconds=10)
+_PROBES = 16
+_OPTIONS = frozenset(
+    {"sslmode", "sslrootcert", "scram_iterations", "connections", "ownership", "keep"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A target's options, decoded: unknown keys are errors."""
+
+    iterations: int = 4096
+    """Of SCRAM. 1 is safe, for a lease's secret is random, and makes minting faster; some clients refuse less than 4096."""
+    connections: int = 10
+    """Sessions that one lease may hold at once."""
+    own: bool = False
+    """`ownership=lease`: what a lease makes is its own, and on 16 and later SET ROLE is refused; default `group`."""
+    keep: tuple[str, ...] = ()
+    """Group roles whose objects stay where they are though a lease made them: for migrations."""
+
+
+def decode_options(options: Mapping[str, str]) -> Settings:
+    """Read the options of a target; `Misconfigured` (`access.target.option`) names the first that is wrong."""
+    if unknown := sorted(options.keys() - _OPTIONS):
+        raise _bad_option(unknown[0], f"use one of: {', '.join(sorted(_OPTIONS))}")
+    if options.get("ownership", "group") not in ("group", "lease"):
+        raise _bad_option("ownership", "use `group` or `lease`")
+    return Settings(
+        iterations=_number(options, "scram_iterations", default=4096, most=MAX_ITERATIONS),
+        connections=_number(options, "connections", default=10, most=1000),
+        own=options.get("ownership") == "lease",
+        keep=tuple(filter(None, (part.strip() for part in options.get("keep", "").split(",")))),
+    )
+
+
+class PostgresBroker:
+    """Mints, renews, revokes, proves and sweeps on one PostgreSQL server."""
+
+    def __init__(self, target: Target, secret: str, *, randomness: Callable[[int], bytes] = os.urandom) -> None:
+        self._settings = decode_options(target.options)
+        self._target = target
+        self._address = Address(
+            host=target.host,
+            port=target.port,
+            user=target.user,
+            database=target.database,
+            ssl_mode=target.options.get("sslmode", ""),
+            ssl_root=target.options.get("sslrootcert", ""),
+        )
+        self._secret = secret
+        self._randomness = randomness
+        self._desk: Desk | None = None
+        self._server: Server | None = None
+        # What was minted by this process: a role that somebody else dropped has no name to find its sessions by.
+        self._oids: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"PostgresBroker({self._address})"
+
+    @property
+    def instance(self) -> str:
+        """The server's own fingerprint, known after `open`."""
+        assert self._server is not None, "open comes first"
+        return self._server.instance
+
+    async def open(self) -> None:
+        """Connect, and read who the server is; `Misconfigured` when it is another one than was added."""
+        await self.close()
+        desk = Desk(self._address, self._secret, self._target.roles.values())
+        try:
+            async with desk.seat() as seat:
+                server = await describe(seat.connection, self._address)
+            if self._target.instance and self._target.instance != server.instance:
+                raise Misconfigured(
+                    "access.target.changed",
+                    f"what answers at `{self._address}` is another server than target `{self._target.name}`",
+                    next_step="see who listens there, or add it as a new target",
+                )
+        except BaseException:
+            await desk.close()
+            raise
+        self._desk, self._server = desk, server
+
+    async def close(self) -> None:
+        """Hang up; works twice, and after a failed `open`."""
+        desk, self._desk = self._desk, None
+        if desk is not None:
+            await desk.close()
+
+    async def mint(self, order: MintOrder) -> Minted:
+        """Create the role, and log in with it once. The same order again is the same credential."""
+        instance = _instance_of([order.principal])
+        if order.role not in self._target.roles.values():
+            raise Rejected(
+                "access.role.not_mapped",
+                f"the target `{self._target.name}` maps no role to `{order.role}`",
+                next_step="map it with `remit target add --role NAME=GROUP`",
+            )
+        verifier = await asyncio.to_thread(
+            scram_verifier, order.secret, salt=self._randomness(16), iterations=self._settings.iterations
+        )
+        async with self._open_desk.seat(instance=instance) as seat:
+            self._oids[order.principal] = await leases.mint(
+                seat,
+                principal=order.principal,
+                verifier=verifier,
+                until=order.expires,
+                connections=self._settings.connections,
+                group=order.role,
+                own=self._settings.own,
+                label=" ".join(order.label.split())[:512],
+            )
+        address = self._lease_address(order.principal, order.database)
+        match await login(address, order.secret):
+            case Admitted():
+                return Minted(principal=order.principal, settings=address.settings())
+            case Refused() as refused:
+                raise Rejected(
+                    "access.lease.login",
+                    f"the new credential does not work on `{address.database}`: {refused}",
+                    next_step="see pg_hba.conf and the CONNECT right of PUBLIC or the group on that database",
+                )
+            case Unreached() as unreached:
+                raise Unavailable("access.lease.login", f"the new credential could not be tried: {unreached.why}")
+
+    async def renew(self, principals: Sequence[str], expires: datetime) -> Sequence[str]:
+        """Move VALID UNTIL; returns those that still exist and are not being revoked."""
+        if not principals:
+            return []
+        async with self._open_desk.seat(instance=_instance_of(principals)) as seat:
+            return await leases.renew(seat, principals, expires)
+
+    async def revoke(self, orders: Sequence[RevokeOrder]) -> Sequence[Revocation]:
+        """Revoke all of them in one go and prove each; those that could not be finished say `gone=False` and why."""
+        if not orders:
+            return []
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        names = [order.principal for order in orders]
+        work = _Work(instance=_instance_of(names))
+        await self._destroy(names, work)
+        proofs = await self._prove(orders, work)
+        duration = timedelta(seconds=clock() - started)
+        return [self._report(order, proof, work, duration) for order, proof in zip(orders, proofs, strict=True)]
+
+    async def sweep(self, instance: str) -> Sequence[str]:
+        """The principals of this installation that exist on the server."""
+        async with self._open_desk.seat() as seat:
+            names = await leases.existing(seat, f"^remit_{re.escape(instance)}_[0-9a-hjkmnp-tv-z]{{26}}$")
+        return [name for name in names if PRINCIPAL.fullmatch(name)]
+
+    async def check(self) -> Sequence[Check]:
+        """What `doctor` says of this target."""
+        try:
+            async with self._open_desk.seat() as seat:
+                footing = await inspect(seat.connection, sorted(set(self._target.roles.values())))
+        except RemitError as error:
+            return [Check(ok=False, title="the server answers", detail=error.message, next_step=error.next_step)]
+        control = await login(self._address, self._randomness(16).hex())
+        return _checks(footing, control, self._target)
+
+    async def install(self, instance: str) -> Sequence[str]:
+        """Install the functions, DDL notes and reaper in every database; we must be superuser. Returns the databases."""
+        script = installed_functions(instance, self._target.roles.values(), self._target.user)
+        async with self._open_desk.seat() as seat:
+            rows = await seat.connection.fetch(
+                "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
+            )
+        names = [row["datname"] for row in rows]
+        for name in names:
+            address = replace(self._address, database=name)
+            async with connected(address, self._secret) as connection:
+                with translated_errors(address):
+                    async with connection.transaction():
+                        await connection.execute(script)
+        # Connections at hand were equipped before the functions were there.
+        await self.open()
+        return names
+
+    @property
+    def _open_desk(self) -> Desk:
+        if self._desk is None:
+            raise Unavailable("access.target.closed", f"the target `{self._target.name}` is not open")
+        return self._desk
+
+    def _lease_address(self, principal: str, database: str) -> Address:
+        return replace(self._address, user=principal, database=database or self._target.database)
+
+    async def _destroy(self, names: Sequence[str], work: _Work) -> None:
+        desk = self._open_desk
+        async with desk.seat(instance=work.instance) as seat:
+            # 1. No new login, committed.
+            work.locked = {one.principal: one for one in await leases.lock(seat, names)}
+            # 2. No live session: by oid, and again until none is left. Also of those that somebody dropped under us.
+            oids = {name: self._oids[name] for name in names if name in self._oids}
+            work.oids = oids | {name: one.oid for name, one in work.locked.items()}
+            work.ended, busy = await leases.end_sessions(seat, list(work.oids.values()), within=_SESSIONS_WITHIN)
+            for name in [name for name, oid in work.oids.items() if oid in busy]:
+                work.stuck[name] = "a session would not end"
+                work.locked.pop(name, None)
+            ready = list(work.locked.values())
+            # 3. No prepared transaction, whose locks would block the rest.
+            prepared = [(one, found) for one in ready for found in await leases.prepared_transactions(seat, one)]
+            databases = await leases.databases_of_interest(seat, ready) if ready else []
+        for one, found in prepared:
+            await self._roll_back(one, found, work)
+        # 4. Every database is taken back.
+        await asyncio.gather(*(self._clean(database, ready, work) for database in databases))
+        # 5. The roles go, and 6. one last look for a session that was being born when we locked.
+        await self._remove([one.principal for one in ready if one.principal not in work.stuck], work)
+
+    async def _roll_back(self, one: Locked, found: leases.Prepared, work: _Work) -> None:
+        try:
+            work.note(one, await leases.roll_back(self._open_desk, found))
+        except RemitError as error:
+            work.stuck.setdefault(one.principal, f"a prepared transaction: {error.message}")
+
+    async def _clean(self, database: str, ready: Sequence[Locked], work: _Work) -> None:
+        try:
+            async with self._open_desk.seat(database, instance=work.instance) as seat:
+                if not await leases.dirty(seat, ready):
+                    return
+        except RemitError as error:
+            for one in ready:
+                work.stuck.setdefault(one.principal, f"database {database}: {error.message}")
+            return
+        for one in ready:
+            try:
+                async with self._open_desk.seat(database, instance=work.instance) as seat:
+                    for trace in await leases.clean(seat, one, self._settings.keep):
+                        work.note(one, replace(trace, what=f"{trace.what} in {database}"))
+            except RemitError as error:
+                work.stuck.setdefault(one.principal, f"database {database}: {error.message}")
+
+    async def _remove(self, names: Sequence[str], work: _Work) -> None:
+        if names:
+            try:
+                async with self._open_desk.seat(instance=work.instance) as seat:
+                    await leases.remove(seat, names)
+            except RemitError as error:
+                if len(names) > 1:
+                    # One that cannot go must not hold the others.
+                    for name in names:
+                        await self._remove([name], work)
+                    return
+                work.stuck[names[0]] = error.message
+        oids = [oid for name, oid in work.oids.items() if name in names]
+        if oids:
+            async with self._open_desk.seat(instance=work.instance) as seat:
+                late, _ = await leases.end_sessions(seat, oids, within=_SESSIONS_WITHIN)
+            work.ended += late
+
+    async def _prove(self, orders: Sequence[RevokeOrder], work: _Work) -> list[Proof]:
+        """Be refused with each secret, where the broker's own login works in the same run, by the same way in."""
+        gate = asyncio.Semaphore(_PROBES)
+
+        async def attempt(order: RevokeOrder) -> Attempt:
+            async with gate:
+                return await login(self._lease_address(order.principal, order.database), order.secret)
+
+        attempts = await asyncio.gather(*(attempt(order) for order in orders))
+        controls: dict[str, Attempt] = {}
+        for database in {order.database or self._target.database for order in orders}:
+            controls[database] = await login(replace(self._address, database=database), self._secret)
+        return [
+            _judge(tried, controls[order.database or self._target.database], self._address.user)
+            for order, tried in zip(orders, attempts, strict=True)
+        ]
+
+    def _report(self, order: RevokeOrder, proof: Proof, work: _Work, duration: timedelta) -> Revocation:
+        name = order.principal
+        if (why := work.stuck.get(name)) is not None:
+            proof = Unproved(why=why)
+        else:
+            self._oids.pop(name, None)
+        return Revocation(
+            principal=name,
+            gone=name not in work.stuck,
+            sessions_ended=work.ended[work.oids[name]] if name in work.oids else 0,
+            proof=proof,
+            left_behind=tuple(work.traces.get(name, ())),
+            duration=duration,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """What one call of `revoke` has found and done so far."""
+
+    instance: str
+    locked: dict[str, Locked] = field(default_factory=dict)
+    oids: dict[str, int] = field(default_factory=dict)
+    ended: Counter[int] = field(default_factory=Counter)
+    stuck: dict[str, str] = field(default_factory=dict)
+    traces: dict[str, list[LeftBehind]] = field(default_factory=dict)
+
+    def note(self, one: Locked, trace: Trace) -> None:
+        self.traces.setdefault(one.principal, []).append(LeftBehind(what=trace.what, fate=trace.fate))
+
+
+class PostgresBrokerFactory:
+    """The plug-in."""
+
+    id = "postgres"
+    manifest = MANIFEST
+
+    def make(self, target: Target, secret: str) -> PostgresBroker:
+        """A broker for `target`; nothing is opened yet."""
+        return PostgresBroker(target, secret)
+
+
+def install_sql(target: Target, instance: str) -> str:
+    """The script that a superuser runs in each database of `target`, so that its login needs no right of its own."""
+    return installed_functions(instance, target.roles.values(), target.user)
+
+
+def _judge(tried: Attempt, control: Attempt, broker: str) -> Proof:
+    match tried, control:
+        case Admitted(), _:
+            return Unproved(why="the server still admits the credential")
+        case Unreached(), _:
+            return Unproved(why=f"the server could not be asked: {tried.why}")
+        case Refused(), Admitted() if tried.is_authentication:
+            return Proved(refusal=str(tried), control=f"login as {broker}")
+        case Refused(), Admitted():
+            asked = "" if tried.asked else ", and asked for no password: trust or a like method says nothing of a secret"
+            return Unproved(why=f"the refusal is not of the credential: {tried}{asked}")
+        case Refused(), Refused():
+            return Unproved(why=f"the control was refused too: {control}")
+        case Refused(), Unreached():
+            return Unproved(why=f"the control could not be made: {control.why}")
+    raise AssertionError((tried, control))
+
+
+def _checks(footing: Footing, control: Attempt, target: Target) -> list[Check]:
+    weak = footing.weak_hba
+    checks = [
+        Check(ok=True, title="the server answers", detail=f"PostgreSQL {footing.version}"),
+        Check(
+            ok=isinstance(control, Refused) and control.is_authentication,
+            title="logins are checked by SCRAM-SHA-256",
+            detail="a wrong password was refused" if isinstance(control, Refused) else f"a wrong password: {control}",
+            next_step="set scram-sha-256 in pg_hba.conf: without it no revocation can be proved",
+        ),
+        Check(
+            ok=not footing.superuser,
+            title="the broker holds no more than it needs",
+            detail=f"`{target.user}` is a superuser" if footing.superuser else "",
+            next_step="run `remit target install`, and give the target a login without rights",
+        ),
+        Check(
+            ok=footing.can_mint,
+            title="the broker can mint and revoke",
+            detail="; ".join(footing.lacks),
+            next_step="run `remit target install`, or grant: " + "; ".join(MANIFEST.needs[1:3]),
+        ),
+        Check(
+            ok=footing.reaped,
+            title="live sessions end when Remit is dead",
+            detail="the reaper is scheduled" if footing.reaped else "not fail-safe: no reaper is scheduled",
+            next_step="install pg_cron and run `remit target install`",
+        ),
+        Check(
+            ok=footing.prepared_transactions == 0,
+            title="prepared transactions are off",
+            detail=f"max_prepared_transactions = {footing.prepared_transactions}",
+            next_step="set max_prepared_transactions = 0 unless a transaction manager needs it",
+        ),
+    ]
+    if weak is None:
+        checks.append(Check(ok=False, title="pg_hba.conf asks for SCRAM", detail="`pg_hba_file_rules` is not readable"))
+    else:
+        checks.append(
+            Check(
+                ok=not weak,
+                title="pg_hba.conf asks for SCRAM",
+                detail="; ".join(weak[:5]),
+                next_step="replace trust, password and md5 by scram-sha-256",
+            )
+        )
+    return checks
+
+
+def _instance_of(principals: Sequence[str]) -> str:
+    instances = set()
+    for principal in principals:
+        match = PRINCIPAL.fullmatch(principal)
+        if match is None:
+            raise Rejected("access.principal.foreign", f"`{principal[:80]}` is no principal of Remit")
+        instances.add(match[1])
+    if len(instances) != 1:
+        raise Rejected("access.principal.foreign", "the principals are of more than one installation")
+    return str(instances.pop())
+
+
+def _number(options: Mapping[str, str], key: str, *, default: int, most: int) -> int:
+    text = options.get(key, str(default))
+    if not re.fullmatch(r"[0-9]{1,7}", text) or not 1 <= int(text) <= most:
+        raise _bad_option(key, f"use a number from 1 to {most}")
+    return int(text)
+
+
+def _bad_option(key: str, next_step: str) -> Misconfigured:
+    return Misconfigured(
+        "access.target.option", f"the option `{key[:64]}` of the target is not understood", next_step=next_step
+    )

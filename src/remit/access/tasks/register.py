@@ -1,0 +1,138 @@
+"""Register, list and remove task definitions; find the one that a running program may use."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+
+from remit.access.ports import AccessUnit
+from remit.access.tasks.model import Program, TaskDefinition
+from remit.kernel.errors import Denied, NotFound, Rejected
+from remit.kernel.unit import Attester, Store
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_PINNED_BYTES = 16_384
+
+
+class Tasks:
+    """The verbs on task definitions."""
+
+    def __init__(self, *, store: Store[AccessUnit], attester: Attester) -> None:
+        self._store = store
+        self._attester = attester
+
+    async def register(self, name: str, *, identity: str, program: Program, actor: str) -> TaskDefinition:
+        """Bind a name and an identity to a program's bytes; a new binding replaces the old one.
+
+        Raises `Rejected` (`access.task.malformed`).
+        """
+        _check(name, identity, program)
+
+        def work(unit: AccessUnit) -> TaskDefinition:
+            unsigned = TaskDefinition(name=name, identity=identity, program=program, created=unit.now, created_by=actor)
+            definition = replace(unsigned, signature=self._attester.sign("task", unsigned.content()))
+            replaced = unit.access.task(name)
+            unit.access.put_task(definition)
+            unit.record(
+                "access.task.registered",
+                actor=actor,
+                subject=f"task:{name}",
+                data={
+                    "identity": identity,
+                    "digest": definition.digest,
+                    "program": program.as_json(),
+                    "replaced": None if replaced is None else replaced.digest,
+                },
+            )
+            return definition
+
+        return await self._store.write(work)
+
+    async def list(self) -> Sequence[TaskDefinition]:
+        """All definitions whose signature verifies, by name."""
+        return [one for one in await self._store.read(lambda unit: unit.access.tasks()) if self._holds(one)]
+
+    async def remove(self, name: str, *, actor: str) -> None:
+        """Forget a definition; tasks that run keep their grant until it ends. `NotFound` (`access.task.missing`)."""
+
+        def work(unit: AccessUnit) -> None:
+            if not unit.access.remove_task(name):
+                raise NotFound(
+                    "access.task.missing", f"no task is called `{name}`", next_step="`remit task ls` lists them"
+                )
+            unit.record("access.task.removed", actor=actor, subject=f"task:{name}")
+
+        await self._store.write(work)
+
+    async def get(self, name: str) -> TaskDefinition | None:
+        """The definition of that name, if there is one and its signature verifies."""
+        found = await self._store.read(lambda unit: unit.access.task(name))
+        return found if found is not None and self._holds(found) else None
+
+    async def require(self, name: str, program: Program, argv: Sequence[str]) -> TaskDefinition:
+        """The definition under which this very program may run with these arguments.
+
+        Raises `Denied`: `access.task.unknown`, or `access.task.changed` when the bytes, the path or pinned arguments
+        differ. Both name the command that registers what was seen, for a person to judge.
+        """
+        found = await self.get(name) if _NAME.fullmatch(name) else None
+        if found is None:
+            raise Denied(
+                "access.task.unknown",
+                f"no task `{name[:80]}` is registered",
+                next_step=_register_line(name, "ID", program, argv),
+            )
+        wrong = _difference(found.program, program, argv)
+        if wrong:
+            raise Denied(
+                "access.task.changed",
+                f"{wrong} differs from what is registered as the task `{name}`",
+                next_step="if the change is intended: " + _register_line(name, found.identity, program, argv),
+            )
+        return found
+
+    def _holds(self, definition: TaskDefinition) -> bool:
+        return self._attester.verify("task", definition.content(), definition.signature)
+
+
+def _difference(registered: Program, seen: Program, argv: Sequence[str]) -> str:
+    if registered.executable != seen.executable:
+        return "the path of the program"
+    if registered.sha256 != seen.sha256:
+        return "the program"
+    if (registered.script, registered.script_sha256) != (seen.script, seen.script_sha256):
+        return "the script"
+    if registered.arguments is not None and registered.arguments != tuple(argv[1:]):
+        return "the argument list"
+    return ""
+
+
+def _register_line(name: str, identity: str, program: Program, argv: Sequence[str]) -> str:
+    command = [program.script, *argv[argv.index(program.script) + 1 :]] if program.script in argv else list(argv)
+    line = shlex.join(["remit", "task", "add", name[:80], "--identity", identity, "--", *command])
+    return line if len(line) <= 1000 else line[:999] + "…"
+
+
+def _check(name: str, identity: str, program: Program) -> None:
+    hashes = (program.sha256, program.script_sha256) if program.script else (program.sha256,)
+    pinned = sum(len(one.encode()) for one in program.arguments or ())
+    wrong = (
+        "its name is 1 to 80 of A-Z, a-z, 0-9, `.`, `_`, `-`"
+        if not _NAME.fullmatch(name)
+        else "it needs an identity"
+        if not identity or len(identity) > 1000 or not identity.isprintable()
+        else "its program is an absolute path with a SHA-256"
+        if not program.executable.startswith("/") or not all(_SHA256.fullmatch(one) for one in hashes)
+        else "its pinned arguments are at most 16 KiB"
+        if pinned > _PINNED_BYTES
+        else ""
+    )
+    if wrong:
+        raise Rejected(
+            "access.task.malformed",
+            f"the task `{name[:80]}` is not well formed: {wrong}",
+            next_step="`remit task add NAME --identity ID -- CMD` measures the command itself",
+        )

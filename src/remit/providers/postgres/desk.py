@@ -1,0 +1,125 @@
+"""The administrator's connections to one server, one small set for each database, with the broker's functions at hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from remit.kernel.errors import Unavailable
+from remit.providers.postgres.address import Address
+from remit.providers.postgres.client import Connection, close, connect, driver, translated_errors
+from remit.providers.postgres.script import installed_schema, session_functions
+
+MAX_CONNECTIONS = 8
+"""At once, over all databases of the server."""
+_MAX_IDLE = 4
+_LIVENESS_SECONDS = 5.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Seat:
+    """One connection in use: call `SELECT * FROM {seat.schema}.mint(…)` on `seat.connection`."""
+
+    connection: Connection
+    database: str
+    address: Address
+    schema: str = ""
+    """`pg_temp`, or `remit_<instance>` where the functions are installed and we may run them."""
+    instance: str = ""
+    idle_since: float = 0.0
+
+
+class Desk:
+    """Hands out connections; safe for concurrent use on one event loop."""
+
+    def __init__(self, address: Address, password: str, groups: Iterable[str]) -> None:
+        self.address = address
+        self._password = password
+        self._groups = tuple(groups)
+        self._limit = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._idle: defaultdict[str, list[Seat]] = defaultdict(list)
+        self._closed = False
+
+    @asynccontextmanager
+    async def seat(self, database: str = "", *, instance: str = "") -> AsyncIterator[Seat]:
+        """A connection to `database` (default: the target's own), with the functions for `instance` when one is named.
+
+        What the server or the network raises inside the block comes out as a typed error, and the connection is then
+        not used again unless it is healthy.
+        """
+        database = database or self.address.database
+        async with self._limit:
+            seat = await self._take(database)
+            try:
+                with translated_errors(seat.address):
+                    if instance and seat.instance != instance:
+                        await self._equip(seat, instance)
+                    yield seat
+            except BaseException:
+                await self._retire(seat)
+                raise
+            await self._put_back(seat)
+
+    async def close(self) -> None:
+        """Hang up everywhere; works twice, and before any connection was made."""
+        self._closed = True
+        idle = [seat for seats in self._idle.values() for seat in seats]
+        self._idle.clear()
+        await asyncio.gather(*(close(seat.connection) for seat in idle))
+
+    async def _take(self, database: str) -> Seat:
+        if self._closed:
+            raise Unavailable("access.target.closed", "the broker is closed")
+        now = asyncio.get_running_loop().time()
+        while seats := self._idle[database]:
+            seat = seats.pop()
+            if await self._is_alive(seat, now):
+                return seat
+            await self._retire(seat)
+        # Idle connections elsewhere count against the server's limit too.
+        for seats in self._idle.values():
+            while sum(map(len, self._idle.values())) > _MAX_IDLE and seats:
+                await self._retire(seats.pop(0))
+        address = replace(self.address, database=database)
+        connection = await connect(address, self._password, application="remit broker")
+        return Seat(connection=connection, database=database, address=address)
+
+    async def _is_alive(self, seat: Seat, now: float) -> bool:
+        if seat.connection.is_closed():
+            return False
+        if now - seat.idle_since < _LIVENESS_SECONDS:
+            return True
+        asyncpg = driver()
+        try:
+            await seat.connection.execute("SELECT 1", timeout=5)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            return False
+        return True
+
+    async def _put_back(self, seat: Seat) -> None:
+        if self._closed or seat.connection.is_closed() or seat.connection.is_in_transaction():
+            await self._retire(seat)
+            return
+        seat.idle_since = asyncio.get_running_loop().time()
+        self._idle[seat.database].append(seat)
+
+    async def _retire(self, seat: Seat) -> None:
+        if not seat.connection.is_closed():
+            await close(seat.connection)
+
+    async def _equip(self, seat: Seat, instance: str) -> None:
+        schema = installed_schema(instance)
+        installed = await seat.connection.fetchval(
+            "SELECT coalesce(has_schema_privilege(n.oid, 'USAGE') AND bool_and(has_function_privilege(p.oid, 'EXECUTE')),"
+            " false) FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid"
+            " WHERE n.nspname = $1 AND p.proname = ANY (ARRAY['mint', 'lock', 'terminate', 'dirty', 'clean', 'remove'])"
+            " GROUP BY n.oid HAVING count(*) = 6",
+            schema,
+        )
+        if not installed:
+            await seat.connection.execute(session_functions(instance, self._groups))
+            schema = "pg_temp"
+        seat.schema, seat.instance = schema, instance

@@ -1,0 +1,1 @@
+"""Wire messages of the agent, generated from the .proto files beside them."""

@@ -1,0 +1,81 @@
+"""Who calls? Derived from the listener and from proof, never from what the request says.
+
+- `admin.sock`: the kernel names the peer; only the owner of DIR and root pass, and no process of a live task.
+- the console: a session cookie that was exchanged for a single-use sign-in code minted over `admin.sock`.
+- anything else on TCP: 401, but for public routes.
+A registered person adds a signature over the request itself (`Remit-Person`), which approvals, activation of
+policies and releases ask for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from remit.kernel.errors import Denied, Rejected
+from remit.surface.api.route import Caller
+
+if TYPE_CHECKING:
+    from remit.surface.peers import PeerIdentity
+    from remit.surface.context import Surface
+
+COOKIE = "remit_session"
+_SAFE = ("GET", "HEAD")
+
+
+async def authenticate(surface: Surface, request: Request, raw: bytes, *, public: bool) -> Caller:
+    """The caller of `request`; raises `Denied` (`surface.proof.missing`, `surface.peer.refused`, …)."""
+    via = request.scope["state"].get("via", "tcp")
+    caller = await _local(surface, request) if via == "admin.sock" else _remote(surface, request, public=public)
+    header = request.headers.get("remit-person")
+    if header is None or not caller.administrates:
+        return caller
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    person = await surface.control.verify_person(header, method=request.method, path=target, body=raw)
+    return Caller(via=caller.via, uid=caller.uid, pid=caller.pid, session=caller.session, person=person)
+
+
+async def _local(surface: Surface, request: Request) -> Caller:
+    peer: PeerIdentity = request.scope["state"]["peer"]
+    if peer.uid not in (0, os.geteuid()):
+        raise Denied("surface.peer.refused", f"the user with uid {peer.uid} does not administrate this installation")
+    if await surface.control.is_governed_process(peer.pid):
+        raise Denied(
+            "surface.peer.governed",
+            "a process of a live task or registered workload cannot administrate",
+            next_step="run the command from a shell of your own",
+        )
+    return Caller(via="admin.sock", uid=peer.uid, pid=peer.pid)
+
+
+def _remote(surface: Surface, request: Request, *, public: bool) -> Caller:
+    check_host(surface, request)
+    session = surface.sessions.check(request.cookies.get(COOKIE, ""))
+    if session is not None:
+        if request.method not in _SAFE:
+            check_origin(request)
+        return Caller(via="console", session=session.id, uid=session.uid, person=None)
+    if public:
+        return Caller(via="tcp")
+    raise Denied(
+        "surface.proof.missing",
+        "this needs proof of who calls",
+        next_step="sign in to the console with the link of `remit console`, or use the CLI on this machine",
+    )
+
+
+def check_host(surface: Surface, request: Request) -> None:
+    """Refuse a Host that is not ours (DNS rebinding)."""
+    host = request.headers.get("host", "")
+    if host not in surface.hosts:
+        raise Rejected("surface.host.unknown", "the Host header does not name this server")
+
+
+def check_origin(request: Request) -> None:
+    """Refuse a change that another site's page asks for."""
+    origin = request.headers.get("origin")
+    if origin is None or urlsplit(origin).netloc != request.headers.get("host"):
+        raise Denied("surface.origin.foreign", "a change must come from the console's own pages")

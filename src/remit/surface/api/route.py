@@ -1,0 +1,173 @@
+"""A route as data: what it takes, what it answers, who may call it. OpenAPI is drawn from the same records."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from remit.kernel.errors import Denied, Rejected
+
+if TYPE_CHECKING:
+    from remit.surface.context import Surface
+    from remit.wiring import ControlPlane
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls, as the listener proved it: never what the request says of itself."""
+
+    via: str
+    """`admin.sock`, `console` or `tcp`."""
+    uid: int | None = None
+    pid: int | None = None
+    session: str | None = None
+    person: str | None = None
+    """The registered person whose own credential signed this very request."""
+
+    @property
+    def actor(self) -> str:
+        """How the ledger names the caller."""
+        if self.person is not None:
+            return f"person:{self.person}"
+        return f"local:uid:{self.uid}" if self.uid is not None else f"{self.via}:anonymous"
+
+    @property
+    def administrates(self) -> bool:
+        """Whether the caller reached us by a way that only an administrator of this installation has."""
+        return self.via in ("admin.sock", "console")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request, decoded."""
+
+    surface: Surface
+    caller: Caller
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Any = None
+    raw: bytes = b""
+
+    @property
+    def control(self) -> ControlPlane:
+        """The control plane that answers."""
+        return self.surface.control
+
+    def require_person(self, what: str) -> str:
+        """The person whose credential signed this request; `Denied` where only the socket vouches for the caller."""
+        if self.caller.person is None:
+            raise Denied(
+                "surface.person.required",
+                f"{what} needs a registered person's own credential",
+                next_step="enrol with `remit person enrol NAME`, then repeat the command",
+            )
+        return self.caller.person
+
+    def integer(self, key: str, default: int, *, most: int) -> int:
+        """A whole number of the query, from 0 to `most`."""
+        text = self.query.get(key)
+        if text is None or text == "":
+            return default
+        if not text.isdecimal() or int(text) > most:
+            raise Rejected("surface.query.invalid", f"`{key}` takes a whole number from 0 to {most}")
+        return int(text)
+
+    def flag(self, key: str) -> bool:
+        """Whether `key` is asked for."""
+        return self.query.get(key, "") in ("1", "true", "yes", "on")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """An answer of many lines, one JSON document each."""
+
+    lines: AsyncIterator[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """An answer that is no JSON."""
+
+    body: str | bytes
+    media_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Call], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One operation."""
+
+    method: str
+    path: str
+    summary: str
+    handler: Handler
+    body: type[Any] | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    """Query parameters and what they mean."""
+    public: bool = False
+    """Answered without proof on every listener."""
+    tag: str = ""
+
+
+def decode_body(kind: type[Any] | None, raw: bytes) -> Any:
+    """Decode a request body strictly; `Rejected` (`surface.body.invalid`) says what is wrong and where."""
+    if kind is None:
+        return None
+    try:
+        return msgspec.json.decode(raw or b"{}", type=kind)
+    except msgspec.DecodeError as error:
+        raise Rejected("surface.body.invalid", f"the body is not what this operation takes: {error}") from None
+
+
+def _schema_name(kind: type[Any]) -> str:
+    return kind.__name__
+
+
+def openapi(routes: list[Route], *, version: str) -> dict[str, Any]:
+    """OpenAPI 3.1 of `routes`."""
+    kinds = [route.body for route in routes if route.body is not None]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    by_kind = dict(zip(kinds, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        path = route.path.replace(":path}", "}")
+        operation: dict[str, Any] = {
+            "summary": route.summary,
+            "operationId": f"{route.method.lower()}_{route.handler.__name__}",
+            "tags": [route.tag] if route.tag else [],
+            "parameters": [
+                {"name": part.strip("{}"), "in": "path", "required": True, "schema": {"type": "string"}}
+                for part in path.split("/")
+                if part.startswith("{")
+            ]
+            + [
+                {"name": name, "in": "query", "description": text, "schema": {"type": "string"}}
+                for name, text in route.query.items()
+            ],
+            "responses": {
+                "200": {"description": "done", "content": {"application/json": {"schema": {}}}},
+                "default": {"description": "an error", "content": {"application/problem+json": {"schema": {}}}},
+            },
+        }
+        if route.body is not None:
+            operation["requestBody"] = {
+                "required": True,
+                "content": {"application/json": {"schema": by_kind[route.body]}},
+            }
+        if route.public:
+            operation["security"] = []
+        paths.setdefault(path, {})[route.method.lower()] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Remit", "version": version, "description": "A control plane for non-human identities."},
+        "paths": paths,
+        "components": {"schemas": components},
+    }

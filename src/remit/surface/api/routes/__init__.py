@@ -1,0 +1,13 @@
+"""All routes, one file for each capability."""
+
+from __future__ import annotations
+
+from remit.surface.api.route import Route
+
+
+def all_routes() -> list[Route]:
+    """Every operation of the API."""
+    from remit.surface.api.routes import access, authzen, defense, governance, inventory, ledger, system, trust
+
+    modules = (system, inventory, trust, access, authzen, defense, governance, ledger)
+    return [route for module in modules for route in module.ROUTES]

@@ -1,0 +1,113 @@
+"""What the CLI prints: tables for people, JSON or YAML for programs. Results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+from remit.kernel.errors import RemitError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Format: TypeAlias = Literal["table", "json", "yaml"]
+_STYLES = {
+    "critical": "bold red",
+    "high": "red",
+    "medium": "yellow",
+    "low": "cyan",
+    "info": "dim",
+    "quarantined": "bold red",
+    "suspended": "yellow",
+    "active": "green",
+    "revoked": "green",
+    "unproved": "bold yellow",
+    "revoking": "yellow",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console that honours NO_COLOR and pipes."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def emit(value: Any, format: Format) -> None:
+    """Print `value` as JSON or YAML."""
+    if format == "json":
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    else:
+        import yaml
+
+        yaml.safe_dump(msgspec.to_builtins(value), sys.stdout, sort_keys=False, allow_unicode=True)
+    sys.stdout.flush()
+
+
+def show_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], *, title: str = "", empty: str = "nothing"
+) -> None:
+    """Print rows as a table; `columns` are (key, heading)."""
+    out = console()
+    if not rows:
+        out.print(f"[dim]{empty}[/dim]")
+        return
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for number, (_, heading) in enumerate(columns):
+        table.add_column(heading, overflow="fold" if number == 0 else "ellipsis", no_wrap=number != 0)
+    for row in rows:
+        table.add_row(*(_cell(row.get(key)) for key, _ in columns))
+    out.print(table)
+
+
+def _cell(value: Any) -> Any:
+    from rich.text import Text
+
+    if value is None or value == "":
+        return Text("–", style="dim")
+    if value is True:
+        return Text("yes")
+    if value is False:
+        return Text("no", style="dim")
+    text = ago(value) if isinstance(value, str) and _is_time(value) else str(value)
+    return Text(text, style=_STYLES.get(text, ""))
+
+
+def _is_time(text: str) -> bool:
+    return len(text) >= 20 and text[4:5] == "-" and text[10:11] == "T"
+
+
+def ago(text: str | None, now: datetime | None = None) -> str:
+    """`3 min ago`, `in 2 days` from an RFC 3339 time."""
+    if not text:
+        return ""
+    moment = datetime.fromisoformat(text)
+    seconds = ((now or datetime.now(moment.tzinfo)) - moment).total_seconds()
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if abs(seconds) >= size:
+            number = f"{abs(seconds) / size:.0f} {unit}"
+            break
+    else:
+        number = f"{abs(seconds):.0f} s"
+    return f"{number} ago" if seconds >= 0 else f"in {number}"
+
+
+def say(text: str) -> None:
+    """Tell the person something, on stderr."""
+    console(stderr=True).print(text)
+
+
+def say_error(error: RemitError) -> None:
+    """Print an error and what to do next, on stderr."""
+    from rich.text import Text
+
+    err = console(stderr=True)
+    err.print(Text.assemble(("error ", "bold red"), error.message, (f"  [{error.code}]", "dim")))
+    if error.next_step:
+        err.print(Text.assemble(("next  ", "bold"), error.next_step))

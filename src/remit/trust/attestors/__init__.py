@@ -1,0 +1,1 @@
+"""Attestors: each turns a live workload into evidence, in one file. The port is `trust.ports.Attestor`."""
