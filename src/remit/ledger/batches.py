@@ -16,7 +16,7 @@ from remit.kernel.canonical import Json
 from remit.kernel.errors import Rejected
 from remit.ledger.disk import Disk, LocalDisk
 from remit.ledger.merkle import HASH_BYTES, MAX_SIZE, leaf_hash, root_of
-from remit.ledger.segment_files import Record, SegmentFolder, check_node, parse_segment_name
+from remit.ledger.segment_files import Record, SegmentFolder, check_node, is_node, parse_segment_name
 
 BATCH_TYPE: Final = "access.decisions.batched"
 MAX_BATCH_RECORDS: Final = 16_384
@@ -166,11 +166,15 @@ class SegmentChecker:
     def finish(self) -> SegmentsVerified:
         """Count what no batch covers: the last moments before a stop, or the newest of a running node."""
         unbatched = 0
-        names = set(self._disk.names(self._folder)) | set(self._nodes)
-        for name in sorted(names):
-            cursor = self._nodes.get(name) or _NodeCursor(SegmentFolder(self._folder, name, disk=self._disk), 1)
+        for name in filter(is_node, self._disk.names(self._folder)):
+            folder = SegmentFolder(self._folder, name, disk=self._disk)
+            if name not in self._nodes and folder.first_seqs():
+                self._nodes[name] = _NodeCursor(folder, 1)
+        for cursor in self._nodes.values():
             unbatched += sum(1 for _ in cursor.rest())
-        return SegmentsVerified(nodes=len(names), batches=self._batches, records=self._records, unbatched=unbatched)
+        return SegmentsVerified(
+            nodes=len(self._nodes), batches=self._batches, records=self._records, unbatched=unbatched
+        )
 
 
 def verify_segments(folder: Path, batches: Iterable[Batch], *, disk: Disk | None = None) -> SegmentsVerified:

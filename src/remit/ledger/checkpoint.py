@@ -111,6 +111,12 @@ def verify_checkpoint(
     )
 
 
+def is_signed_by(checkpoint: Checkpoint, key: VerifierKey) -> bool:
+    """Whether a line of a verified checkpoint names `key`; a log signs anew after its key was changed."""
+    lines = parse_note(checkpoint.signed).signatures
+    return any((line.name, line.key_id) == (key.name, key.key_id) for line in lines)
+
+
 def _parse_root(encoded: str) -> bytes:
     try:
         root = base64.b64decode(encoded.encode("ascii"), validate=True)

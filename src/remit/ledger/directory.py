@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from remit.kernel.errors import NotFound
-from remit.ledger.checkpoint import Checkpoint, sign_checkpoint
+from remit.ledger.checkpoint import Checkpoint, is_signed_by, sign_checkpoint
 from remit.ledger.disk import Disk, LocalDisk, disk_errors, replace_file
 from remit.ledger.frontier import Frontier
 from remit.ledger.merkle import ConsistencyProof, InclusionProof, prove_consistency, prove_inclusion
@@ -74,7 +74,9 @@ class TileDirectory:
         directory = cls(path, signer=signer, disk=disk, head=head)
         while chunk := list(islice(rows, _CHUNK)):
             directory.append(chunk)
-        with disk_errors("sweep its folder"):
+        with disk_errors("tidy its folder"):
+            if not is_signed_by(directory.checkpoint, signer.key):
+                directory._publish(directory._head.frontier)
             directory._sweep()
         return directory
 
@@ -107,9 +109,7 @@ class TileDirectory:
         with disk_errors("append"):
             frontier = grow(self._disk, self._path, before.frontier, leaves)
             store_edge(self._disk, self._path, frontier, since=before.frontier)
-            checkpoint = sign_checkpoint(frontier.size, frontier.root(), self._signer)
-            replace_file(self._disk, self._path / CHECKPOINT, checkpoint.signed)
-        self._head = Head(frontier=frontier, checkpoint=checkpoint)
+            checkpoint = self._publish(frontier)
         # INVARIANT: nothing raises from here on, or the caller would offer the same rows twice.
         with suppress(OSError):
             self._remove_partials(before.frontier.size)
@@ -145,6 +145,13 @@ class TileDirectory:
         """Prove that the tree of `size` leaves (now unless told otherwise) extends that of `old_size` ≥ 1."""
         size = self._bounded(size)
         return prove_consistency(old_size, size, node_source(self.read_hashes, size))
+
+    def _publish(self, frontier: Frontier) -> Checkpoint:
+        """Sign and write the checkpoint over tiles that are in place."""
+        checkpoint = sign_checkpoint(frontier.size, frontier.root(), self._signer)
+        replace_file(self._disk, self._path / CHECKPOINT, checkpoint.signed)
+        self._head = Head(frontier=frontier, checkpoint=checkpoint)
+        return checkpoint
 
     def _bounded(self, size: int | None) -> int:
         if size is not None and size > self.size:

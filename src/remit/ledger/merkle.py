@@ -22,7 +22,7 @@ MAX_SIZE = 2**63 - 1
 EMPTY_ROOT = sha256(b"").digest()
 """The root of a tree without leaves: the hash of the empty string."""
 
-NodeSource: TypeAlias = Callable[[int, int], bytes]  # noqa: UP040
+NodeSource: TypeAlias = Callable[[int, int], bytes]
 """`node(level, index)`: the 32-byte root of one perfect subtree."""
 
 

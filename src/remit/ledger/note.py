@@ -14,13 +14,12 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from typing import TYPE_CHECKING, Protocol
 
 from remit.kernel.errors import Rejected
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 MAX_NOTE_BYTES = 65_536
 MAX_SIGNATURES = 100
@@ -70,12 +69,14 @@ class Ed25519Signer:
     def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
         check_key_name(name)
         self._private = private
-        public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        public = private.public_key().public_bytes_raw()
         self._key = VerifierKey(name=name, algorithm=Algorithm.ED25519, public=public)
 
     @classmethod
     def from_seed(cls, name: str, seed: bytes) -> Ed25519Signer:
         """Take the private key from its 32-byte seed."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         return cls(name, Ed25519PrivateKey.from_private_bytes(seed))
 
     @property
@@ -209,6 +210,9 @@ def cosign_message(text: bytes, timestamp: int) -> bytes:
 
 
 def _verify_signature(text: bytes, signature: NoteSignature, key: VerifierKey) -> int | None:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     raw, message, timestamp = signature.signature, text, None
     if key.algorithm is Algorithm.COSIGNATURE_V1:
         timestamp = int.from_bytes(raw[:8], "big")

@@ -26,7 +26,7 @@ CHECKPOINT: Final = "checkpoint"
 _NEWEST: Final = 1024
 _CHUNK: Final = 64 * TILE_WIDTH
 
-Leaves: TypeAlias = Callable[[int], Iterable[bytes]]  # noqa: UP040
+Leaves: TypeAlias = Callable[[int], Iterable[bytes]]
 """`leaves(n)` gives the recorded entries from leaf `n` on, in order, to the last that is committed; call it again and
 again."""
 

@@ -63,9 +63,14 @@ class SegmentIndex:
     starts: array[int] = field(default_factory=lambda: array("L"))
 
 
+def is_node(name: str) -> bool:
+    """Whether a node may be called so: a plain file name."""
+    return _NODE.fullmatch(name) is not None
+
+
 def check_node(node: str) -> None:
     """Refuse a name that is no file name: `Rejected` (`ledger.node.name`)."""
-    if not _NODE.fullmatch(node):
+    if not is_node(node):
         raise Rejected("ledger.node.name", f"`{node[:80]}` is no name of a node: letters, digits, `.`, `_`, `-`")
 
 

@@ -91,7 +91,7 @@ class SegmentWriter:
                 f"the ledger covers {batched} records of node `{reader.node}`, its segments hold {tail.last_seq}",
                 next_step="restore the decision segments from a backup that is as new as the database",
             )
-        clean = not tail.present or _stopped_cleanly(reader, disk, tail.last_seq)
+        clean = not tail.present or (not tail.torn_bytes and _stopped_cleanly(reader, disk, tail.last_seq))
         path = reader.path / segment_name(tail.index.first_seq)
         if not tail.present:
             _begin(path, reader.node, tail.index.first_seq, disk)

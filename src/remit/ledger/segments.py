@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -192,7 +192,7 @@ class SegmentLog:
             return self._taken
 
     def confirm(self, batch: Batch) -> None:
-        """Say that the entry of the batch that was taken is committed; `Conflict` (`ledger.batch.other`) for another."""
+        """Say that the entry of the taken batch is committed; `Conflict` (`ledger.batch.other`) for another batch."""
         with self._lock:
             if self._taken != batch:
                 raise Conflict(
@@ -239,7 +239,7 @@ class SegmentLog:
 
     def _backwards(self, before: int) -> Iterator[Record]:
         with self._lock:
-            active, last = self._active, self._last_seq
+            active, last = replace(self._active, starts=self._active.starts[:]), self._last_seq
             firsts = [f for f in self._writer.first_seqs if f <= active.first_seq]
         before = min(before, last + 1)
         for first in reversed(firsts):

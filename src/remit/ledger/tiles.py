@@ -49,7 +49,7 @@ class Tile:
         return Tile(level=self.level, number=self.number)
 
 
-TileReader: TypeAlias = Callable[[Tile], Sequence[bytes]]  # noqa: UP040
+TileReader: TypeAlias = Callable[[Tile], Sequence[bytes]]
 """Gives the hashes of one tile, at least `tile.width` of them."""
 
 

@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What was proved, and in `notices` what cannot be proved from these files."""
+    """What was proved, and in `warnings` what cannot be proved from these files."""
 
     origin: str
     size: int
@@ -44,7 +44,7 @@ class Verified:
     decisions: SegmentsVerified | None
     earlier_size: int | None
     cosignatures: tuple[Cosignature, ...]
-    notices: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def verify_directory(
@@ -67,7 +67,7 @@ def verify_directory(
     `.malformed`; `ledger.root.mismatch`; `ledger.batch.malformed`; `ledger.decision.mismatch`, `.missing`, `.gap`.
     """
     disk = LocalDisk() if disk is None else disk
-    if decisions is None and (folder / "decisions").is_dir():
+    if decisions is None and disk.names(folder / "decisions"):
         decisions = folder / "decisions"
     with disk_errors("be read"):
         # 1. The checkpoint, under the key that the caller trusts.
@@ -80,9 +80,9 @@ def verify_directory(
         walk = _Walk(folder, disk, checkpoint, before=before, visit=_visitor(checker))
         walk.run(progress)
         segments = None if checker is None else checker.finish()
-    notices = [] if checkpoint.cosignatures or before else [UNWITNESSED]
+    warnings = [] if checkpoint.cosignatures or before else [UNWITNESSED]
     if walk.batches and segments is None:
-        notices.append(UNCHECKED_DECISIONS)
+        warnings.append(UNCHECKED_DECISIONS)
     return Verified(
         origin=checkpoint.origin,
         size=checkpoint.size,
@@ -93,7 +93,7 @@ def verify_directory(
         decisions=segments,
         earlier_size=None if before is None else before.size,
         cosignatures=checkpoint.cosignatures,
-        notices=tuple(notices),
+        warnings=tuple(warnings),
     )
 
 
