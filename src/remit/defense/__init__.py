@@ -1,1 +1,4 @@
-"""What did it do, and what then? Telemetry, detections, responses."""
+"""What did it do, and what then? Telemetry, detections, incidents, responses.
+
+Below: `access`, `trust`, `inventory`, `providers`, `kernel`.
+"""

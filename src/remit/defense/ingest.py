@@ -108,7 +108,8 @@ def from_postgres(line: LogLine, *, target: str) -> Iterator[Telemetry]:
         logged = _LOGGED_STATEMENT.match(line.message)
         text = line.message[logged.end() :] if logged else line.statement
         if text and line.user:
-            refused = bool(line.state_code) and line.state_code[:2] not in ("00", "01")
+            # Class 42: syntax error or access rule violation. A statement that was ended otherwise may have worked.
+            refused = line.state_code[:2] == "42"
             yield from (from_activity(activity) for activity in statements_of(line, target, text, refused))
 
 

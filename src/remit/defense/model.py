@@ -295,6 +295,10 @@ class Response:
     undo_reason: str = ""
     undo_at: datetime | None = None
 
+    def running_at(self, now: datetime) -> bool:
+        """Whether an attempt is under way: it was claimed, and has neither ended nor run out of its time."""
+        return self.state is ResponseState.INTENDED and self.attempts > 0 and not self.error and self.next_try > now
+
     def order(self) -> Order:
         return Order(
             response_id=self.id, identity=self.identity, reason=self.reason, incident=self.incident, by=self.by

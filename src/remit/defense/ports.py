@@ -148,7 +148,10 @@ class DefenseRows(Protocol):
         ...
 
     def claim_response(self, response_id: str, *, attempts: int, now: datetime, until: datetime) -> bool:
-        """Take one for an attempt: sets `attempts + 1` and `next_try = until` if it still has `attempts` and is due."""
+        """Take one for an attempt, if it is intended, has `attempts` and is due.
+
+        Sets `attempts + 1`, `next_try = until` and an empty `error`; tells whether it did.
+        """
         ...
 
     def count_automatic(self, since: datetime) -> int:

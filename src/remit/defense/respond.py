@@ -10,40 +10,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Final
 
-from remit.defense import incidents
+from remit.defense import incidents, outcomes
 from remit.defense.model import (
     Detection,
-    Effect,
     Incident,
-    IncidentStatus,
     Order,
     Plan,
     Response,
     ResponseState,
     VerifiedPerson,
 )
+from remit.defense.outcomes import AUTOMATIC, BACKOFF_CEILING, HOLD
 from remit.defense.ports import DefenseUnit, Dependencies, Subject
 from remit.defense.responses.limits import Limits, blocked
 from remit.defense.responses.port import Hand, ResponsePlugin
-from remit.inventory.model import State
-from remit.kernel.canonical import Json
 from remit.kernel.catalog import Catalog
-from remit.kernel.clock import parse_rfc3339
-from remit.kernel.errors import Denied, NotFound, Rejected, RemitError, Unavailable
+from remit.kernel.errors import Conflict, Denied, Rejected, RemitError, Unavailable
 from remit.kernel.unit import Store
 
 _log = logging.getLogger("remit.defense.respond")
 
-HOLD: Final = timedelta(seconds=45)
-"""How long one attempt may take, and for how long nobody else tries the same response."""
-_BACKOFF_CEILING: Final = timedelta(minutes=5)
-_OUT_OF_SERVICE: Final = frozenset({State.QUARANTINED, State.SUSPENDED, State.RETIRED})
-AUTOMATIC: Final = "system:defense"
+_LONGEST_WAIT: Final = BACKOFF_CEILING + 2 * HOLD
 
 
 class Responder:
@@ -67,8 +58,8 @@ class Responder:
         plugin = self._plugins.get(kind)
 
         def look(unit: DefenseUnit) -> str:
-            subject = require_subject(unit, identity)
-            if not plugin.manifest.contains or _holding(unit, subject, kind) is not None:
+            subject = outcomes.require_subject(unit, identity)
+            if not plugin.manifest.contains or outcomes.holding(unit, subject, kind) is not None:
                 return ""
             return blocked(unit, subject, self._limits, rule="", automatic=False, override=None)
 
@@ -91,8 +82,8 @@ class Responder:
         text = _reason(reason)
 
         def intend(unit: DefenseUnit) -> Response:
-            subject = require_subject(unit, identity)
-            standing = _holding(unit, subject, kind) if plugin.manifest.contains else None
+            subject = outcomes.require_subject(unit, identity)
+            standing = outcomes.holding(unit, subject, kind) if plugin.manifest.contains else None
             if standing is not None:
                 return standing
             if plugin.manifest.contains:
@@ -104,7 +95,7 @@ class Responder:
                         next_step="release others first, or sign the command with a registered person's own key",
                     )
             incident = incidents.open_by_hand(unit, identity, reason=text, by=by)
-            return _intend(
+            return outcomes.intend(
                 unit, plugin, subject, incident, reason=text, by=by, automatic=False, note="", override=override
             )
 
@@ -122,11 +113,11 @@ class Responder:
         kind, note = self._choose(unit, detection, subject)
         plugin = self._plugins.get(kind)
         if plugin.manifest.contains:
-            if _holding(unit, subject, kind) is not None:
+            if outcomes.holding(unit, subject, kind) is not None:
                 return None
         elif unit.defense.standing_response(subject.id, kind, incident=incident.id) is not None:
             return None
-        return _intend(
+        return outcomes.intend(
             unit,
             plugin,
             subject,
@@ -140,9 +131,9 @@ class Responder:
 
     async def carry_out(self, response_id: str) -> Response:
         """Try one intended response, once; returns it as it then is, or raises what stopped it."""
-        claimed = await self._store.write(lambda unit: _claim(unit, response_id))
+        claimed = await self._store.write(lambda unit: outcomes.claim(unit, response_id))
         if claimed is None:
-            return await self._store.read(lambda unit: require_response(unit, response_id))
+            return await self._store.read(lambda unit: outcomes.require_response(unit, response_id))
         hand = Hand(dry=False)
         try:
             async with asyncio.timeout(HOLD.total_seconds()):
@@ -151,13 +142,13 @@ class Responder:
             error: RemitError = Unavailable(
                 "defense.response.slow", "the response took too long", next_step="it is tried again"
             )
-            await self._store.write(_failing(claimed, hand.effects, error))
+            await self._store.write(outcomes.failing(claimed, hand.effects, error))
             raise error from None
         except RemitError as caught:
-            await self._store.write(_failing(claimed, hand.effects, caught))
+            await self._store.write(outcomes.failing(claimed, hand.effects, caught))
             raise
         contains = self._plugins.get(claimed.kind).manifest.contains
-        return await self._store.write(lambda unit: _finish(unit, claimed, hand.effects, contains=contains))
+        return await self._store.write(lambda unit: outcomes.finish(unit, claimed, hand.effects, contains=contains))
 
     async def release(
         self, identity: str, *, by: VerifiedPerson, reason: str, kind: str = "quarantine"
@@ -170,15 +161,21 @@ class Responder:
         text = _reason(reason)
 
         def undo(unit: DefenseUnit) -> tuple[Order, Response | None]:
-            subject = require_subject(unit, identity)
+            subject = outcomes.require_subject(unit, identity)
             standing = unit.defense.standing_response(subject.id, kind)
+            if standing is not None and standing.running_at(unit.now):
+                raise Conflict(
+                    "defense.response.running",
+                    f"`{identity}` is being contained at this moment",
+                    next_step="wait until that is done, then release it",
+                )
             order = (
                 standing.order()
                 if standing is not None
                 else Order(response_id="", identity=identity, reason=text, incident="", by=f"person:{by.name}")
             )
             plugin.undo(unit, order, by=by, reason=text)
-            return order, None if standing is None else _undone(unit, standing, by=by, reason=text)
+            return order, None if standing is None else outcomes.undone(unit, standing, by=by, reason=text)
 
         order, response = await self._store.write(undo)
         await plugin.settled(order)
@@ -191,11 +188,11 @@ class Responder:
         """
 
         def due(unit: DefenseUnit) -> Sequence[Response]:
-            return unit.defense.responses_due(unit.now + HOLD if exclusive else unit.now, limit=limit)
+            return unit.defense.responses_due(unit.now + (_LONGEST_WAIT if exclusive else timedelta(0)), limit=limit)
 
         responses = await self._store.read(due)
         if exclusive:
-            await self._store.write(lambda unit: _free(unit, responses))
+            await self._store.write(lambda unit: outcomes.free(unit, responses))
         done = 0
         for response in responses:
             try:
@@ -218,181 +215,6 @@ class Responder:
             return "ticket", "the event is too old to act on by itself"
         why = blocked(unit, subject, self._limits, rule=detection.rule, automatic=True, override=None)
         return ("ticket", why) if why else (wanted.id, "")
-
-
-def require_subject(unit: DefenseUnit, identity: str) -> Subject:
-    """The identity; `NotFound` (`defense.identity.unknown`)."""
-    subject = unit.identities.get(identity)
-    if subject is None:
-        raise NotFound("defense.identity.unknown", f"no identity `{identity[:100]}`", next_step="`remit ls` lists them")
-    return subject
-
-
-def require_response(unit: DefenseUnit, response_id: str) -> Response:
-    """The response; `NotFound` (`defense.response.unknown`)."""
-    response = unit.defense.response(response_id)
-    if response is None:
-        raise NotFound("defense.response.unknown", f"no response `{response_id[:64]}`", next_step="see the incident")
-    return response
-
-
-def _holding(unit: DefenseUnit, subject: Subject, kind: str) -> Response | None:
-    # One that is done, while the identity is in service again, was undone behind our back: it holds nothing.
-    standing = unit.defense.standing_response(subject.id, kind)
-    if standing is None or standing.state is ResponseState.INTENDED or subject.state in _OUT_OF_SERVICE:
-        return standing
-    return None
-
-
-def _intend(
-    unit: DefenseUnit,
-    plugin: ResponsePlugin,
-    subject: Subject,
-    incident: Incident,
-    *,
-    reason: str,
-    by: str,
-    automatic: bool,
-    note: str,
-    override: VerifiedPerson | None,
-) -> Response:
-    response = Response(
-        id=unit.new_id("rs"),
-        kind=plugin.id,
-        identity=subject.id,
-        incident=incident.id,
-        reason=reason,
-        by=by,
-        automatic=automatic,
-        state=ResponseState.INTENDED,
-        environment=subject.environment,
-        contains=plugin.manifest.contains,
-        intended=unit.now,
-        next_try=unit.now,
-        note=note,
-    )
-    unit.defense.add_response(response)
-    incidents.tell(unit, incident, "intended", plugin.manifest.title, {"response": response.id, "note": note})
-    data: dict[str, Json] = {
-        "response": response.id,
-        "kind": response.kind,
-        "incident": incident.id,
-        "reason": reason,
-        "automatic": automatic,
-        "note": note,
-    }
-    if override is not None:
-        data["override"] = override.evidence()
-    unit.record("defense.response.intended", actor=by, subject=subject.id, data=data)
-    return response
-
-
-def _claim(unit: DefenseUnit, response_id: str) -> Response | None:
-    response = require_response(unit, response_id)
-    if response.state is not ResponseState.INTENDED:
-        return None
-    taken = unit.defense.claim_response(
-        response_id, attempts=response.attempts, now=unit.now, until=unit.now + HOLD + timedelta(seconds=5)
-    )
-    return replace(response, attempts=response.attempts + 1) if taken else None
-
-
-def _free(unit: DefenseUnit, responses: Sequence[Response]) -> None:
-    for response in responses:
-        if response.next_try > unit.now:
-            unit.defense.update_response(replace(response, next_try=unit.now))
-
-
-def _failing(claimed: Response, effects: Sequence[Effect], error: RemitError) -> Callable[[DefenseUnit], None]:
-    """The unit of work that writes a failed attempt down."""
-
-    def write(unit: DefenseUnit) -> None:
-        current = require_response(unit, claimed.id)
-        if current.state is not ResponseState.INTENDED:
-            return
-        wait = min(timedelta(seconds=2 ** min(claimed.attempts, 12)), _BACKOFF_CEILING)
-        failed = replace(claimed, effects=tuple(effects), error=error.code, next_try=unit.now + wait)
-        unit.defense.update_response(failed)
-        if claimed.error == error.code:
-            return  # The same failure again is one line, not thousands.
-        incident = unit.defense.incident(claimed.incident)
-        if incident is not None:
-            incidents.tell(unit, incident, "failed", error.message, {"response": claimed.id})
-        unit.record(
-            "defense.response.failed",
-            actor=AUTOMATIC,
-            subject=claimed.identity,
-            data={"response": claimed.id, "code": error.code, "attempt": claimed.attempts},
-        )
-
-    return write
-
-
-def _finish(unit: DefenseUnit, claimed: Response, effects: Sequence[Effect], *, contains: bool) -> Response:
-    current = require_response(unit, claimed.id)
-    if current.state is not ResponseState.INTENDED:
-        return current  # Somebody released it, or another node finished it, while we were at it.
-    done = replace(
-        claimed, state=ResponseState.DONE, effects=tuple(effects), finished=unit.now, error="", next_try=unit.now
-    )
-    unit.defense.update_response(done)
-    unit.record(
-        "defense.response.completed",
-        actor=AUTOMATIC,
-        subject=done.identity,
-        data={
-            "response": done.id,
-            "kind": done.kind,
-            "incident": done.incident,
-            "attempts": done.attempts,
-            "effects": [effect.as_json() for effect in done.effects],
-        },
-    )
-    incident = unit.defense.incident(done.incident)
-    if incident is None:
-        return done
-    if contains:
-        incidents.contain(unit, incident.id, proved=last_proof(effects), data=_counts(effects))
-    else:
-        incidents.tell(unit, incident, "done", done.kind, {"response": done.id})
-    return done
-
-
-def last_proof(effects: Sequence[Effect]) -> datetime | None:
-    """The last refused attempt, if every effect that had to be proved was; `None` otherwise."""
-    moments = []
-    for effect in effects:
-        if effect.kind not in ("deny", "revoke"):
-            continue
-        at = effect.result.get("at")
-        if effect.kind == "revoke" and not (effect.result.get("proved") and isinstance(at, str)):
-            return None
-        if isinstance(at, str):
-            moments.append(parse_rfc3339(at))
-    return max(moments, default=None)
-
-
-def _undone(unit: DefenseUnit, standing: Response, *, by: VerifiedPerson, reason: str) -> Response:
-    undone = replace(
-        standing, state=ResponseState.UNDONE, undo_by=f"person:{by.name}", undo_reason=reason, undo_at=unit.now
-    )
-    unit.defense.update_response(undone)
-    unit.record(
-        "defense.response.undone",
-        actor=undone.undo_by,
-        subject=undone.identity,
-        data={"response": undone.id, "reason": reason, "approval": by.evidence()},
-    )
-    incident = unit.defense.incident(undone.incident)
-    if incident is not None and incident.status is not IncidentStatus.CLOSED:
-        incidents.tell(unit, incident, "undone", reason, {"response": undone.id, "by": undone.undo_by})
-        incidents.close(unit, incident.id, by=undone.undo_by, reason=reason)
-    return undone
-
-
-def _counts(effects: Sequence[Effect]) -> Mapping[str, Json]:
-    revoked = [effect for effect in effects if effect.kind == "revoke"]
-    return {"leases": len(revoked), "proved": sum(bool(effect.result.get("proved")) for effect in revoked)}
 
 
 def _reason(text: str) -> str:

@@ -34,7 +34,7 @@ _CLASSES: Final[Mapping[str, EventClass]] = {
     "defense.response": EventClass.REMEDIATION_ACTIVITY,
     "defense": EventClass.DETECTION_FINDING,
 }
-_IDENTITY_FIELDS: Final = ("identity", "subject", "principal", "spiffe_id")
+_IDENTITY_FIELDS: Final = ("identity", "spiffe_id", "principal")
 
 
 def normalise(event: Event) -> Telemetry:

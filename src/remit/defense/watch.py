@@ -23,7 +23,7 @@ from remit.defense.respond import Responder
 from remit.defense.telemetry import Recent, normalise
 from remit.inventory.model import Skipped
 from remit.kernel.catalog import Catalog
-from remit.kernel.errors import RemitError
+from remit.kernel.errors import RemitError, Unavailable
 from remit.kernel.events import Event, LocalBus
 from remit.kernel.ids import ulid
 from remit.kernel.unit import Store
@@ -34,7 +34,9 @@ BATCH: Final = 500
 """Events that are looked at in one query of the facts."""
 QUIET: Final = timedelta(minutes=10)
 """The same finding about the same identity is told once in this time."""
+_TRIES: Final = 6
 _MAX_TOLD: Final = 100_000
+_MAX_SEEN: Final = 100_000
 _RESUME_EVERY: Final = timedelta(seconds=5)
 
 
@@ -58,6 +60,7 @@ class Watch:
         self.skipped = 0
         """Records of other systems that could not be read."""
         self._told = _Told(_MAX_TOLD)
+        self._seen: OrderedDict[str, None] = OrderedDict()
         self._running: set[asyncio.Task[None]] = set()
 
     async def observe(self, batch: Iterable[Telemetry | TargetActivity | Skipped]) -> tuple[Detection, ...]:
@@ -68,7 +71,10 @@ class Watch:
             if isinstance(item, Skipped):
                 self.skipped += 1
                 continue
-            waiting.append(from_activity(item) if isinstance(item, TargetActivity) else item)
+            telemetry = from_activity(item) if isinstance(item, TargetActivity) else item
+            if telemetry.id in self._seen:
+                continue
+            waiting.append(telemetry)
             if len(waiting) >= BATCH:
                 kept.extend(await self._look(waiting))
                 waiting = []
@@ -95,11 +101,23 @@ class Watch:
 
     async def _follow(self, events: Sequence[Event]) -> None:
         try:
-            await self.observe(normalise(event) for event in events)
+            await self._observe_stubbornly([normalise(event) for event in events])
             for identity in _leases_ended(events):
                 await self._prove(identity)
         except Exception:  # a supervisor: one bad batch must not end the watch
             _log.exception("%d events were not looked at", len(events))
+
+    async def _observe_stubbornly(self, batch: Sequence[Telemetry]) -> None:
+        # The database may be away for a moment; events are not dropped for that.
+        for attempt in range(_TRIES):
+            try:
+                await self.observe(batch)
+            except Unavailable:
+                if attempt == _TRIES - 1:
+                    raise
+                await asyncio.sleep(0.1 * 2**attempt)
+            else:
+                return
 
     async def _resume_now_and_then(self) -> None:
         while True:
@@ -110,20 +128,32 @@ class Watch:
                 _log.warning("responses wait: %s", error.code)
 
     async def _look(self, batch: Sequence[Telemetry]) -> list[Detection]:
-        joined, found = await self._store.read(lambda unit: self._inspect(unit, batch))
-        for telemetry in joined:
-            self.recent.add(telemetry)
+        joined: Sequence[Telemetry] = batch
+        found: Sequence[_Found] = ()
+        if any(_unknown(one) or any(rule.wants(one) for rule in self._rules) for one in batch):
+            joined, found = await self._store.read(lambda unit: self._inspect(unit, batch))
         fresh = [one for one in found if not self._told.lately(one)]
         if not fresh:
+            self._remember(joined)
             return []
         kept, responses = await self._store.write(lambda unit: self._keep(unit, fresh))
         for one in fresh:
             self._told.tell(one)
+        self._remember(joined)
         for response in responses:
             task = asyncio.create_task(self._carry_out(response), name=f"defense:{response.kind}")
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         return kept
+
+    def _remember(self, looked_at: Sequence[Telemetry]) -> None:
+        # A sample shows the same query again and again: it is one event.
+        for telemetry in looked_at:
+            if telemetry.id not in self._seen:
+                self.recent.add(telemetry)
+                self._seen[telemetry.id] = None
+        while len(self._seen) > _MAX_SEEN:
+            self._seen.popitem(last=False)
 
     def _inspect(self, unit: DefenseUnit, batch: Sequence[Telemetry]) -> tuple[list[Telemetry], list[_Found]]:
         names: dict[tuple[str, str], str] = {}
@@ -200,8 +230,17 @@ class _Told:
             self._times.popitem(last=False)
 
 
+def _unknown(telemetry: Telemetry) -> bool:
+    # People and parts of the installation are no identities: nothing is to be looked up.
+    return (
+        not telemetry.identity
+        and not telemetry.principal.startswith(("person:", "system:"))
+        and bool(telemetry.principal)
+    )
+
+
 def _join(unit: DefenseUnit, telemetry: Telemetry, names: dict[tuple[str, str], str]) -> Telemetry:
-    if telemetry.identity or not telemetry.principal:
+    if not _unknown(telemetry):
         return telemetry
     key = (telemetry.system, telemetry.principal)
     if key not in names:
@@ -242,7 +281,7 @@ async def _drain(queue: asyncio.Queue[Event]) -> list[Event]:
 def _leases_ended(events: Sequence[Event]) -> set[str]:
     ended = set()
     for event in events:
-        if event.type.startswith("access.lease.re"):  # revoked, revocation proved
+        if event.type in ("access.lease.revoked", "access.lease.failed"):
             telemetry = normalise(event)
             if telemetry.identity:
                 ended.add(telemetry.identity)

@@ -1,1 +1,4 @@
-"""Who answers for it? Ownership, life cycle, exceptions, people."""
+"""Who answers for it? People and their signatures, ownership, life cycle, tiers, exceptions.
+
+Below: `defense`, `access`, `trust`, `inventory`, `kernel`.
+"""

@@ -10,11 +10,14 @@ import asyncio
 import ipaddress
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from remit.kernel.canonical import Json, canonical
 from remit.kernel.errors import Misconfigured, Rejected, Unavailable
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 TIMEOUT: Final = timedelta(seconds=10)
 """For all of it: connecting, sending, and the answer's status."""
@@ -30,7 +33,7 @@ class Webhook:
         url: str,
         *,
         secret: str = "",
-        secret_header: str = "authorization",
+        secret_header: str = "authorization",  # noqa: S107
         timeout: timedelta = TIMEOUT,
         ca_file: str | None = None,
     ) -> None:
@@ -90,7 +93,7 @@ class Webhook:
             ):
                 # The status says everything: a body of any size is not read.
                 return int(answer.status_code)
-        except httpx2.HTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise self._unreachable(type(error).__name__) from None
 
     def _unreachable(self, why: str) -> Unavailable:
@@ -127,7 +130,7 @@ def _loopback(host: str) -> bool:
         return False
 
 
-def _trust(ca_file: str | None) -> object:
+def _trust(ca_file: str | None) -> SSLContext:
     import ssl
 
     return ssl.create_default_context(cafile=ca_file)

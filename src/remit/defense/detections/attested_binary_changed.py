@@ -11,7 +11,7 @@ from remit.defense.ports import DetectionFacts
 from remit.inventory.model import Severity
 
 EVENT: Final = "trust.binary.changed"
-"""The event that attestation emits: its data name the identity or SPIFFE ID, `path`, `expected` and `seen`."""
+"""The event that attestation emits: its data name the `spiffe_id`, `path`, and digests `before` and `now`."""
 
 MANIFEST: Final = DetectionManifest(
     id="defense.attested_binary_changed",
@@ -38,14 +38,14 @@ class AttestedBinaryChanged:
         if not identity:
             return
         data = telemetry.attributes
-        seen = data.get("seen") or data.get("sha256") or ""
+        now = data.get("now") or ""
         yield (
             identity,
             Finding(
-                key=str(seen),
+                key=f"{data.get('path')}:{now}",
                 title=f"the attested binary `{data.get('path') or 'unknown'}` changed",
                 severity=Severity.HIGH,
                 confidence=92,
-                evidence={"path": data.get("path"), "expected": data.get("expected"), "seen": seen},
+                evidence={"path": data.get("path"), "before": data.get("before"), "now": now},
             ),
         )
