@@ -17,6 +17,7 @@ Name = NewType("Name", str)
 """`urn:remit:<system>:<instance>:<kind>:<name>` or a SPIFFE ID: unique, never reused for another identity."""
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
@@ -24,7 +25,7 @@ def ulid(now: datetime, *, entropy: bytes | None = None) -> str:
     """Make a ULID: 26 characters, 48 bits of milliseconds and 80 of randomness (`entropy`, 10 bytes)."""
     entropy = os.urandom(10) if entropy is None else entropy
     value = int(now.timestamp() * 1000) << 80 | int.from_bytes(entropy, "big")
-    return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -5, -5))
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -10, -10)])
 
 
 def new_id(prefix: str, now: datetime) -> str:

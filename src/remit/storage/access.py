@@ -14,6 +14,7 @@ from remit.access.ports import StoredGrant, StoredTarget
 from remit.access.tasks.model import Program, TaskDefinition
 from remit.kernel.canonical import Json
 from remit.kernel.clock import parse_rfc3339, rfc3339
+from remit.storage.policies import PolicyVersionRows
 from remit.storage.schema.access import (
     access_grant,
     access_holder,
@@ -29,7 +30,7 @@ _CHUNK = 500
 """Values in one `IN (…)`: below every engine's limit of parameters."""
 
 
-class AccessRows:
+class AccessRows(PolicyVersionRows):
     """Implements `access.ports.AccessRows` and `access.policy.ports.PolicyRows` on one connection."""
 
     def __init__(self, conn: Connection) -> None:
@@ -97,6 +98,11 @@ class AccessRows:
         query = select(access_lease).order_by(access_lease.c.id).limit(limit)
         for condition in _conditions(where):
             query = query.where(condition)
+        return [_to_lease(row) for row in self._conn.execute(query)]
+
+    def newest_leases(self, where: LeaseFilter, limit: int) -> Sequence[HeldLease]:
+        """By descending id: the newest first."""
+        query = select(access_lease).where(*_conditions(where)).order_by(access_lease.c.id.desc()).limit(limit)
         return [_to_lease(row) for row in self._conn.execute(query)]
 
     def leases_by_principal(self, principals: Collection[str]) -> Mapping[str, HeldLease]:

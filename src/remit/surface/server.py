@@ -73,6 +73,7 @@ class Server:
             options.data, config=options.config, database=options.database,
             socket_dir=options.socket_dir, environ=os.environ, flags=options.flags,
         )  # fmt: skip
+        self._address = _address(self._settings.server.listen)
         self._closing: list[Callable[[], Awaitable[None]]] = []
 
     async def __aenter__(self) -> Server:
@@ -87,6 +88,7 @@ class Server:
         await self._close()
 
     async def _open(self) -> None:
+        os.umask(0o077)
         control = await open_control_plane(self._settings)
         self._closing.append(control.close)
         self.surface = Surface(control=control, sessions=Sessions(control.clock))
@@ -101,7 +103,7 @@ class Server:
         from remit.surface.api.app import build_app
         from remit.surface.peers import Listeners
 
-        host, port = _address(self._settings.server.listen)
+        host, port = self._address
         listeners = Listeners(build_app(self.surface))
         self._closing.append(listeners.close)
         await listeners.unix(self._settings.data.admin_socket, mode=0o600, via="admin.sock")

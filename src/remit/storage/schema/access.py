@@ -117,4 +117,7 @@ access_policy_version = Table(
     Column("created_by", String(200), nullable=False),
     Column("state", String(20), nullable=False, index=True),
     Column("signature", Text, nullable=False),
+    Column("serial", Integer, nullable=False),
+    Column("activated", Moment),
+    Column("activated_by", String(200), nullable=False),
 )

@@ -3,18 +3,20 @@
 - `admin.sock`: the kernel names the peer; only the owner of DIR and root pass, and no process of a live task.
 - the console: a session cookie that was exchanged for a single-use sign-in code minted over `admin.sock`.
 - anything else on TCP: 401, but for public routes.
-A registered person adds a signature over the request itself (`Remit-Person`), which approvals, activation of
+A registered person adds a signature over the request itself (`remit-signature`), which approvals, activation of
 policies and releases ask for.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from remit.governance.signatures import HEADER
 from remit.kernel.errors import Denied, Rejected
 from remit.surface.api.route import Caller
 
@@ -30,12 +32,13 @@ async def authenticate(surface: Surface, request: Request, raw: bytes, *, public
     """The caller of `request`; raises `Denied` (`surface.proof.missing`, `surface.peer.refused`, …)."""
     via = request.scope["state"].get("via", "tcp")
     caller = await _local(surface, request) if via == "admin.sock" else _remote(surface, request, public=public)
-    header = request.headers.get("remit-person")
+    header = request.headers.get(HEADER)
     if header is None or not caller.administrates:
         return caller
-    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    person = await surface.control.verify_person(header, method=request.method, path=target, body=raw)
-    return Caller(via=caller.via, uid=caller.uid, pid=caller.pid, session=caller.session, person=person)
+    query = request.scope["query_string"].decode("ascii", "replace")
+    target = request.scope["raw_path"].decode("ascii", "replace") + (f"?{query}" if query else "")
+    approver = await surface.control.verify_person(header, method=request.method, path=target, body=raw)
+    return replace(caller, approver=approver)
 
 
 async def _local(surface: Surface, request: Request) -> Caller:
@@ -57,7 +60,7 @@ def _remote(surface: Surface, request: Request, *, public: bool) -> Caller:
     if session is not None:
         if request.method not in _SAFE:
             check_origin(request)
-        return Caller(via="console", session=session.id, uid=session.uid, person=None)
+        return Caller(via="console", session=session.id, uid=session.uid)
     if public:
         return Caller(via="tcp")
     raise Denied(

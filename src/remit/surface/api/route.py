@@ -11,6 +11,7 @@ import msgspec
 from remit.kernel.errors import Denied, Rejected
 
 if TYPE_CHECKING:
+    from remit.governance.signatures import Approver
     from remit.surface.context import Surface
     from remit.wiring import ControlPlane
 
@@ -26,14 +27,14 @@ class Caller:
     uid: int | None = None
     pid: int | None = None
     session: str | None = None
-    person: str | None = None
+    approver: Approver | None = None
     """The registered person whose own credential signed this very request."""
 
     @property
     def actor(self) -> str:
         """How the ledger names the caller."""
-        if self.person is not None:
-            return f"person:{self.person}"
+        if self.approver is not None:
+            return f"person:{self.approver.name}"
         return f"local:uid:{self.uid}" if self.uid is not None else f"{self.via}:anonymous"
 
     @property
@@ -58,15 +59,15 @@ class Call:
         """The control plane that answers."""
         return self.surface.control
 
-    def require_person(self, what: str) -> str:
+    def require_person(self, what: str) -> Approver:
         """The person whose credential signed this request; `Denied` where only the socket vouches for the caller."""
-        if self.caller.person is None:
+        if self.caller.approver is None:
             raise Denied(
                 "surface.person.required",
                 f"{what} needs a registered person's own credential",
                 next_step="enrol with `remit person enrol NAME`, then repeat the command",
             )
-        return self.caller.person
+        return self.caller.approver
 
     def integer(self, key: str, default: int, *, most: int) -> int:
         """A whole number of the query, from 0 to `most`."""

@@ -14,6 +14,9 @@ from remit.kernel.errors import RemitError
 if TYPE_CHECKING:
     from rich.console import Console
 
+_NARROWEST = 8
+_PIPED = 200
+"""Columns where no terminal says how wide it is."""
 Format: TypeAlias = Literal["table", "json", "yaml"]
 _STYLES = {
     "critical": "bold red",
@@ -34,7 +37,10 @@ def console(*, stderr: bool = False) -> Console:
     """A rich console that honours NO_COLOR and pipes."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not made.is_terminal:
+        made.width = _PIPED
+    return made
 
 
 def emit(value: Any, format: Format) -> None:
@@ -58,12 +64,23 @@ def show_table(
         return
     from rich.table import Table
 
+    cells = [[_cell(row.get(key)) for key, _ in columns] for row in rows]
+    widths = _fit([max(len(heading), *(row[at].cell_len for row in cells)) for at, (_, heading) in enumerate(columns)], out.width)
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for number, (_, heading) in enumerate(columns):
-        table.add_column(heading, overflow="fold" if number == 0 else "ellipsis", no_wrap=number != 0)
-    for row in rows:
-        table.add_row(*(_cell(row.get(key)) for key, _ in columns))
+    for width, (_, heading) in zip(widths, columns, strict=True):
+        table.add_column(heading, overflow="ellipsis", no_wrap=True, width=width)
+    for row in cells:
+        table.add_row(*row)
     out.print(table)
+
+
+def _fit(widths: list[int], room: int) -> list[int]:
+    """Shrink the widest columns until the table fits; ids and short words stay whole for as long as possible."""
+    widths = [min(width, 90) for width in widths]
+    while sum(widths) + len(widths) > room and max(widths) > _NARROWEST:
+        widest = widths.index(max(widths))
+        widths[widest] -= 1
+    return widths
 
 
 def _cell(value: Any) -> Any:

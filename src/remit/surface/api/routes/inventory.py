@@ -83,17 +83,17 @@ async def show_identity(call: Call) -> Any:
 
 
 async def blast(call: Call) -> Any:
-    from remit.inventory.graph.render import as_json, as_text
-    from remit.inventory.graph.svg import draw
+    from remit.inventory.graph.render import render_document, render_text
+    from remit.inventory.graph.svg import render_svg
 
     result = await call.control.blast(call.path["identity"])
     match call.query.get("as", "json"):
         case "svg":
-            return Text(body=draw(result), media_type="image/svg+xml")
+            return Text(body=render_svg(result, standalone=True), media_type="image/svg+xml")
         case "text":
-            return Text(body=as_text(result), media_type="text/plain; charset=utf-8")
+            return Text(body=render_text(result), media_type="text/plain; charset=utf-8")
         case _:
-            return as_json(result)
+            return render_document(result)
 
 
 async def dependents(call: Call) -> Any:

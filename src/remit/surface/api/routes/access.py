@@ -1,0 +1,260 @@
+"""What may it do, now? Policies, decisions, targets, tasks, leases, revocation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from remit.access.leases.model import LIVE, LeaseFilter
+from remit.access.model import Lease, Target
+from remit.access.policy import lifecycle
+from remit.access.policy.compile import compile_policies
+from remit.access.policy.replay import replay
+from remit.access.tasks.command import measure, open_command
+from remit.kernel.errors import Conflict, Rejected
+from remit.kernel.ids import name as urn
+from remit.surface.api.route import Call, Route, Text
+from remit.surface.views import decision_of, lease_rows, proof_text
+
+_TAG = "access"
+
+
+class NewPolicies(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Cedar text that replaces the policies in force."""
+
+    text: str
+    source: str = ""
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Cedar text to try on past decisions."""
+
+    text: str
+    limit: int = 1000
+
+
+class NewTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A system on which credentials are minted; `secret` is sealed and never shown again."""
+
+    system: str
+    name: str
+    url: str
+    secret: str
+    roles: dict[str, str]
+    options: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"NewTarget({self.system!r}, {self.name!r})"
+
+
+class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A task: its name, its command, and the identity that it runs as."""
+
+    name: str
+    argv: list[str]
+    identity: str = ""
+    cwd: str = ""
+    path: str = ""
+
+
+class Revoke(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A lease, an identity or a credential's fingerprint."""
+
+    subject: str
+    reason: str = ""
+    dry_run: bool = False
+
+
+# -- policies and decisions
+
+
+async def apply_policies(call: Call) -> Any:
+    body: NewPolicies = call.body
+    by = f"person:{call.require_person('putting policies in force').name}"
+    control = call.control
+    several = await control.store.read(lambda unit: unit.governance.count_active_persons()) > 1
+
+    def work(unit: Any) -> lifecycle.PolicyVersion:
+        active = unit.access.active_policy_version()
+        if active is not None and active.digest == lifecycle.text_digest(body.text):
+            return active  # applying the same text again changes nothing
+        staged = lifecycle.stage(unit, body.text, by=by)
+        if several and call.query.get("stage"):
+            return staged
+        return lifecycle.activate(unit, staged.id, by=by, attester=control.keys)
+
+    version = await control.store.write(work)
+    await control.changed()
+    return {"id": version.id, "digest": version.digest, "state": version.state.value,
+            "count": len(control.feed.cell.current().policies.policies)}  # fmt: skip
+
+
+async def show_policies(call: Call) -> Any:
+    version = await call.control.store.read(lambda unit: unit.access.active_policy_version())
+    return {"id": version.id, "text": version.text, "digest": version.digest} if version else {"id": "", "text": "", "digest": ""}
+
+
+async def replay_policies(call: Call) -> Any:
+    body: Candidate = call.body
+    records = await call.control.latest_decisions(limit=min(body.limit, 10_000))
+    found = replay((decision_of(each) for each in records), compile_policies(body.text), entities=call.control.feed.cell.current())
+    changes = [
+        {"decision": each.decision.id, "subject": each.decision.request.subject.id, "action": each.decision.request.action,
+         "resource": each.decision.request.resource.id, "before": each.before.value, "after": each.after.value}
+        for each in found.changes
+    ]  # fmt: skip
+    return {"replayed": found.asked, "unaffected": found.unaffected, "changes": changes}
+
+
+async def decisions(call: Call) -> Any:
+    return await call.control.latest_decisions(limit=call.integer("limit", 50, most=1000), denied=call.flag("denied"))
+
+
+async def decision(call: Call) -> Any:
+    return await call.control.decision(call.path["decision"])
+
+
+# -- targets
+
+
+async def add_target(call: Call) -> Any:
+    from remit.providers.postgres.address import parse_url
+
+    body: NewTarget = call.body
+    if body.system != "postgres":
+        call.control.targets.manifest(body.system)
+    address = parse_url(body.url)
+    options = {**({"sslmode": address.ssl_mode} if address.ssl_mode else {}), **body.options}
+    target = Target(
+        name=body.name, system=body.system, host=address.host, port=address.port, database=address.database,
+        user=address.user, roles=body.roles, options=options,
+    )  # fmt: skip
+    checks = await call.control.targets.add(target, body.secret, actor=call.caller.actor)
+    await call.control.reload()
+    return {"target": target, "checks": checks}
+
+
+async def list_targets(call: Call) -> Any:
+    return await call.control.targets.list()
+
+
+async def remove_target(call: Call) -> Any:
+    await call.control.targets.remove(call.path["target"], actor=call.caller.actor)
+    await call.control.reload()
+    return {"removed": call.path["target"]}
+
+
+async def install_sql(call: Call) -> Any:
+    from remit.providers.postgres.script import installed_functions
+
+    target = await call.control.targets.get(call.path["target"])
+    script = installed_functions(call.control.instance, target.roles.values(), target.user)
+    return Text(body=script, media_type="application/sql; charset=utf-8")
+
+
+# -- tasks
+
+
+async def add_task(call: Call) -> Any:
+    body: NewTask = call.body
+    by = call.require_person("registering a task")
+    if not body.argv:
+        raise Rejected("access.task.malformed", "no command is given", next_step="`remit task add NAME -- CMD…`")
+    identity = await call.control.task_identity(body.name, body.identity, owner=by)
+    command = open_command(_absolute(body), body.path or os.defpath)
+    try:
+        program = measure(command)
+    finally:
+        command.close()
+    return await call.control.tasks.register(
+        body.name, identity=identity, program=program, actor=f"person:{by.name}"
+    )
+
+
+def _absolute(body: NewTask) -> Sequence[str]:
+    """The command as its caller sees it: a relative program is looked for where the caller stands."""
+    first, *rest = body.argv
+    if "/" in first and not first.startswith("/"):
+        first = os.path.join(body.cwd or "/", first)
+    return [first, *(os.path.join(body.cwd, each) if body.cwd and os.path.exists(os.path.join(body.cwd, each)) else each for each in rest)]
+
+
+async def list_tasks(call: Call) -> Any:
+    return [
+        {"name": each.name, "identity": each.identity, "created_by": each.created_by, "digest": each.digest,
+         "program": {**each.program.as_json(), "path": each.program.script or each.program.executable}}
+        for each in await call.control.tasks.list()
+    ]  # fmt: skip
+
+
+async def remove_task(call: Call) -> Any:
+    by = call.require_person("removing a task")
+    await call.control.tasks.remove(call.path["task"], actor=f"person:{by.name}")
+    return {"removed": call.path["task"]}
+
+
+# -- leases
+
+
+async def leases(call: Call) -> Any:
+    limit, target = call.integer("limit", 100, most=10_000), call.query.get("target", "")
+    ended = call.flag("all")
+    return await call.control.store.read(lambda unit: lease_rows(unit, ended=ended, target=target, limit=limit))
+
+
+async def revoke(call: Call) -> Any:
+    body: Revoke = call.body
+    control = call.control
+    if body.subject.startswith("ls_"):
+        where, identity = LeaseFilter(ids=(body.subject,)), ""
+    else:
+        identity = await control.resolve(body.subject)
+        where = LeaseFilter(identity=identity)
+    dependents = (await control.dependents(identity))["dependents"] if identity else []
+    if body.dry_run:
+        held = await control.store.read(lambda unit: unit.access.leases(LeaseFilter(ids=where.ids, identity=identity, states=LIVE)))
+        would = [_row(each.lease) for each in held] + await control.static.preview(identity, body.subject)
+        return {"dry_run": True, "revoked": would, "dependents": dependents}
+    done = [
+        _row(each)
+        for each in await control.engine.revoke(where, actor=call.caller.actor, reason=body.reason, wait=timedelta(seconds=30))
+    ]
+    if identity:
+        done += await control.static.revoke(identity, body.subject, actor=call.caller.actor, reason=body.reason)
+        await control.changed(identity)
+    if not done:
+        raise Conflict("access.revoke.nothing", f"nothing of `{body.subject[:100]}` can be revoked here",
+                       next_step="`remit show` tells where its credentials are managed")  # fmt: skip
+    return {"dry_run": False, "revoked": done, "dependents": dependents}
+
+
+def _row(lease: Lease) -> dict[str, Any]:
+    return {"id": lease.id, "what": lease.principal, "target": lease.target, "state": lease.state.value,
+            "proof": proof_text(lease.proof)}  # fmt: skip
+
+
+def task_name(name: str, instance: str) -> str:
+    """The name of the identity that is made for a task."""
+    return urn("remit", instance, "task", name)
+
+
+ROUTES = [
+    Route(method="POST", path="/api/v1/policies", summary="Put policies in force", handler=apply_policies, body=NewPolicies, tag=_TAG),
+    Route(method="GET", path="/api/v1/policies", summary="The policies in force", handler=show_policies, tag=_TAG),
+    Route(method="POST", path="/api/v1/policies/replay", summary="Try policies on past decisions", handler=replay_policies, body=Candidate, tag=_TAG),
+    Route(method="GET", path="/api/v1/decisions", summary="The latest decisions", handler=decisions, query={"limit": "at most 1000", "denied": "1: only denials"}, tag=_TAG),
+    Route(method="GET", path="/api/v1/decisions/{decision}", summary="One decision", handler=decision, tag=_TAG),
+    Route(method="POST", path="/api/v1/targets", summary="Add a target", handler=add_target, body=NewTarget, tag=_TAG),
+    Route(method="GET", path="/api/v1/targets", summary="Targets", handler=list_targets, tag=_TAG),
+    Route(method="DELETE", path="/api/v1/targets/{target}", summary="Remove a target", handler=remove_target, tag=_TAG),
+    Route(method="GET", path="/api/v1/targets/{target}/install", summary="SQL for the least privilege", handler=install_sql, tag=_TAG),
+    Route(method="POST", path="/api/v1/tasks", summary="Register a task", handler=add_task, body=NewTask, tag=_TAG),
+    Route(method="GET", path="/api/v1/tasks", summary="Task definitions", handler=list_tasks, tag=_TAG),
+    Route(method="DELETE", path="/api/v1/tasks/{task}", summary="Remove a task", handler=remove_task, tag=_TAG),
+    Route(method="GET", path="/api/v1/leases", summary="Leases", handler=leases, query={"all": "1: ended ones too", "target": "of this target", "limit": "at most 10000"}, tag=_TAG),
+    Route(method="POST", path="/api/v1/revoke", summary="Revoke, and prove it", handler=revoke, body=Revoke, tag=_TAG),
+]  # fmt: skip

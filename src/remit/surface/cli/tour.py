@@ -1,0 +1,91 @@
+"""The first five minutes: start, discover the machine and the tree at hand, say what was found and what comes next."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from remit.kernel.errors import RemitError
+from remit.surface.context import Surface
+from remit.surface.discovery import discover
+from remit.surface.server import Options, run
+
+_STYLE = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan", "info": "dim"}
+
+
+def run_tour(data: Path, *, tree: Path | None, listen: str | None) -> None:
+    """Serve, and beside it discover and report; returns when the server is stopped."""
+    out = Console(stderr=True, highlight=False)
+    trees = [tree] if tree is not None else [Path.cwd(), Path.home()]
+    trees = [each for number, each in enumerate(trees) if not any(each.is_relative_to(t) for t in trees[:number])]
+
+    async def beside(surface: Surface) -> None:
+        for each in trees:
+            await _scan(surface, each, out)
+        await _report(surface, data, out)
+
+    run(
+        Options(data=data, flags={"server.listen": listen}),
+        announce=lambda url: print(f"ready {url}", flush=True),
+        beside=beside,
+    )
+
+
+async def _scan(surface: Surface, tree: Path, out: Console) -> None:
+    with out.status(f"reading {tree}") as status:
+        try:
+            async for line in discover(surface.control, "files", str(tree.absolute()), options={}):
+                if line["kind"] == "progress":
+                    status.update(f"{tree}: {line['done']:,} files — {line['where'][-60:]}")
+                elif line["kind"] == "done":
+                    _say_done(out, tree, line)
+        except RemitError as error:
+            out.print(f"[red]{tree} could not be read:[/red] {error} {error.next_step}")
+
+
+def _say_done(out: Console, tree: Path, done: dict[str, Any]) -> None:
+    facts = done["facts"]
+    out.print(
+        f"[green]read[/green] {tree}: {facts.get('identity', 0):,} identities, {facts.get('credential', 0):,} "
+        f"credentials, {facts.get('finding', 0):,} findings; {done['skipped']:,} things could not be seen"
+    )
+
+
+async def _report(surface: Surface, data: Path, out: Console) -> None:
+    control = surface.control
+    summary = await control.summary()
+    found, first = await control.store.read(
+        lambda unit: (unit.inventory.findings(limit=6), next(iter(unit.inventory.all_identities()), None))
+    )
+    out.print()
+    out.print(
+        f"[bold]{summary['identities']:,}[/bold] machine identities, [bold]{summary['credentials']:,}[/bold] credentials; "
+        f"nobody answers for [bold yellow]{summary['unowned']:,}[/bold yellow], "
+        f"[bold red]{summary['exposed']:,}[/bold red] secrets lie outside a manager."
+    )
+    if found:
+        table = Table(box=None, pad_edge=False, header_style="bold", title="what is wrong, worst first", title_justify="left")
+        for heading in ("severity", "what", "where"):
+            table.add_column(heading, overflow="fold")
+        for each in found:
+            table.add_row(Text(each.severity, style=_STYLE.get(each.severity, "")), Text(each.title), Text(each.place, style="dim"))
+        out.print(table)
+    target = f" {first.id}" if first is not None else " ID"
+    where = "" if data == Path(".remit") else f" --data {data}"
+    out.print("\n[bold]next[/bold]")
+    for command, why in (
+        (f"remit findings{where}", "all that is wrong, each with what to do"),
+        (f"remit blast{target}{where}", "what one compromised identity reaches"),
+        (f"remit claim{target}{where}", "answer for an identity"),
+    ):
+        out.print(f"  [cyan].venv/bin/{command}[/cyan]  [dim]{why}[/dim]")
+    code = surface.sessions.mint_code(0)
+    out.print(f"\nconsole: [bold]{surface.url}/sign-in?code={code}[/bold] [dim](good once, for 60 seconds; `remit console` makes another)[/dim]")
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()

@@ -1,0 +1,137 @@
+"""The hands of defense: quarantine and revocation through the ports of governance and access, and who would notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from remit.access.leases.engine import LeaseEngine
+from remit.access.leases.model import LIVE, LeaseFilter
+from remit.access.model import Entity, Lease, LeaseState, Request
+from remit.access.policy.decide import Pdp
+from remit.defense.model import Dependant, VerifiedPerson
+from remit.defense.ports import LeaseAtStake, RevokedLease
+from remit.governance import lifecycle
+from remit.governance.signatures import Approver
+from remit.inventory.model import Relation, State
+from remit.kernel.ids import credential_name
+from remit.storage.database import Database
+from remit.trust.service import TrustService
+from remit.wiring.snapshots import SnapshotFeed
+
+_OUT_OF_SERVICE = (State.QUARANTINED, State.SUSPENDED, State.RETIRED)
+_NOTICES = frozenset({Relation.HOLDS, Relation.RUNS_AS, Relation.DEPLOYS, Relation.ASSUME, Relation.IMPERSONATE, Relation.MEMBER_OF})
+
+
+class Containment:
+    """Implements `defense.ports.Containment`."""
+
+    def __init__(
+        self, store: Database, feed: SnapshotFeed, pdp: Pdp, engine: LeaseEngine, trust: TrustService,
+        now: Callable[[], datetime],
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._feed = feed
+        self._pdp = pdp
+        self._engine = engine
+        self._trust = trust
+        self._now = now
+
+    async def leases_of(self, identity: str) -> Sequence[LeaseAtStake]:
+        held = await self._store.read(lambda unit: unit.access.leases(LeaseFilter(identity=identity, states=LIVE)))
+        return [
+            LeaseAtStake(id=each.id, target=each.lease.target, principal=each.lease.principal, task=each.lease.task)
+            for each in held
+        ]
+
+    async def quarantine(self, identity: str, *, reason: str, incident: str, by: str) -> datetime | None:
+        def work(unit: Any) -> None:
+            record = unit.identities.get(identity)
+            if record is not None and record.state not in _OUT_OF_SERVICE:
+                lifecycle.transition(unit, identity, State.QUARANTINED, by=by, reason=reason)
+
+        await self._store.write(work)
+        await self.settled(identity)
+        probe = Request(
+            subject=Entity(type="identity", id=identity), action="probe", resource=Entity(type="probe", id="probe")
+        )
+        decision = self._pdp.decide(probe)
+        refused = {reason.id for reason in decision.reasons} & {"remit:quarantined", "remit:state"}
+        return self._now() if refused and not decision.allowed else None
+
+    async def revoke_leases(self, identity: str, *, reason: str, incident: str) -> Sequence[RevokedLease]:
+        leases = await self._engine.revoke(
+            LeaseFilter(identity=identity, states=LIVE), actor="system:defense", reason=reason, wait=timedelta(seconds=30)
+        )
+        return [
+            RevokedLease(
+                id=each.id,
+                principal=each.principal,
+                proved=each.state is LeaseState.REVOKED,
+                detail=_detail(each),
+                at=each.revoked,
+                sessions_ended=int(each.proof.get("sessions_ended") or 0),  # type: ignore[call-overload]
+            )
+            for each in leases
+        ]
+
+    def restore(self, unit: Any, identity: str, *, by: VerifiedPerson, reason: str) -> None:
+        assert isinstance(by, Approver), "a release is a registered person's own word"
+        lifecycle.release(unit, identity, by=by, reason=reason)
+
+    async def settled(self, identity: str) -> None:
+        await self._feed.settle()
+        self._trust.wake()
+
+
+def _detail(lease: Lease) -> str:
+    said = lease.proof.get("proof")
+    proof = said if isinstance(said, dict) else {}
+    return str(proof.get("refusal") or proof.get("unproved") or lease.state.value)
+
+
+class Dependencies:
+    """Who is known to use an identity: whoever holds its credentials, runs as it, or may become it."""
+
+    def __init__(self, store: Database) -> None:
+        self._store = store
+
+    async def dependants(self, identity: str, *, limit: int = 100) -> Sequence[Dependant]:
+        """As defense asks."""
+        found = await self.find(identity)
+        return [Dependant(id=each["id"], title=each["title"], why=f"{each['relation']}: {each['evidence']}") for each in found["dependents"][:limit]]
+
+    async def find(self, identity: str) -> dict[str, Any]:
+        """Dependents with their evidence, and what is *not measured*."""
+        return await self._store.read(lambda unit: _find(unit, identity))
+
+
+def _find(unit: Any, identity: str) -> dict[str, Any]:
+    record = unit.inventory.identities([identity])[identity]
+    names = unit.inventory.names_of(identity)
+    credentials = unit.inventory.credentials_of([identity])
+    nodes = [*names, *(credential_name(each.fingerprint) for each in credentials)]
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    edges = [edge for edge in unit.inventory.edges_into(nodes) if edge.relation in _NOTICES]
+    known = unit.inventory.resolve(edge.tail for edge in edges)
+    titles = unit.inventory.identities(known.values())
+    for edge in edges:
+        who = known.get(edge.tail, edge.tail)
+        title = titles[who].title if who in titles else edge.tail.rpartition(":")[2]
+        rows[who, edge.relation] = {
+            "id": who, "title": title, "relation": edge.relation, "evidence": edge.evidence, "place": edge.place,
+        }  # fmt: skip
+    for seen in unit.inventory.sightings_of(credential_name(each.fingerprint) for each in credentials):
+        if seen.fact.get("exposed"):
+            rows[seen.place, "holds"] = {
+                "id": seen.node, "title": seen.place, "relation": "holds", "evidence": "the secret lies there",
+                "place": seen.place,
+            }  # fmt: skip
+    for held in unit.access.leases(LeaseFilter(identity=identity, states=LIVE), limit=50):
+        rows[held.id, "lease"] = {
+            "id": held.id, "title": held.lease.task, "relation": "lease", "evidence": held.lease.need,
+            "place": held.lease.target,
+        }  # fmt: skip
+    unmeasured = [] if record.last_used else [f"no log of {record.system} shows when, or by whom, it was last used"]
+    return {"identity": identity, "dependents": list(rows.values()), "unmeasured": unmeasured}

@@ -1,0 +1,456 @@
+"""The control plane: every capability over one store, opened and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import logging
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import Any
+
+from remit.access.brokers.port import BrokerFactory
+from remit.access.grants import Grants
+from remit.access.leases.engine import LeaseEngine
+from remit.access.leases.model import LIVE, LeaseFilter
+from remit.access.leases.processes import LocalProcesses
+from remit.access.model import LeaseState, Target
+from remit.access.policy.decide import Pdp
+from remit.access.targets import OpenBrokers, Targets
+from remit.access.tasks.register import Tasks
+from remit.defense import detections
+from remit.defense.model import Order
+from remit.defense.respond import Responder
+from remit.defense.responses import Limits, Quarantine, ResponsePlugin, RevokeLeases, Ticket, TicketFolder
+from remit.defense.watch import Watch
+from remit.governance import exceptions as governance_exceptions
+from remit.governance import ownership
+from remit.governance import people as governance_people
+from remit.governance.signatures import Approver, parse_signed, verify_signed
+from remit.inventory.connectors.port import ConnectorManifest
+from remit.inventory.graph.access_graph import AccessGraph
+from remit.inventory.graph.blast import Blast
+from remit.inventory.graph.blast import blast as spread
+from remit.inventory.graph.sources import graph_from_rows
+from remit.inventory.model import IdentityKind, State
+from remit.inventory.records import IdentityFilter, IdentityRecord
+from remit.kernel.canonical import Json
+from remit.kernel.catalog import Catalog
+from remit.kernel.clock import Clock, SystemClock
+from remit.kernel.errors import Misconfigured, NotFound, Rejected, RemitError
+from remit.kernel.events import Event, LocalBus
+from remit.kernel.ids import credential_name
+from remit.kernel.ids import name as urn
+from remit.ledger.note import Ed25519Signer
+from remit.ledger.proofs import inclusion_bundle
+from remit.providers.webhook import Webhook
+from remit.storage.database import Database, open_database
+from remit.storage.datadir import DataDir
+from remit.storage.keys import KeyRing, load_key_file
+from remit.storage.schema.core import storage_key
+from remit.storage.sequencer import Sequencer
+from remit.trust.model import Entry
+from remit.trust.service import TrustService
+from remit.trust.spiffe import TrustDomain
+from remit.wiring.brokers import broker_factories
+from remit.wiring.connectors import connector_manifests
+from remit.wiring.containment import Containment, Dependencies
+from remit.wiring.decisions import Decisions
+from remit.wiring.sampling import ActivitySampler
+from remit.wiring.settings import Settings
+from remit.wiring.snapshots import SnapshotFeed
+from remit.wiring.static import StaticCredentials
+
+_log = logging.getLogger("remit")
+_HOUSEKEEPING = timedelta(seconds=30)
+_IN_SERVICE = ("active", "rotating")
+
+
+class ControlPlane:
+    """Everything, by name. Made by `open_control_plane`."""
+
+    ready = False
+    instance: str
+    fingerprint_key: bytes
+    keys: KeyRing
+    store: Database
+    sequencer: Sequencer
+    feed: SnapshotFeed
+    pdp: Pdp
+    decisions: Decisions
+    trust: TrustService
+    targets: Targets
+    tasks: Tasks
+    grants: Grants
+    engine: LeaseEngine
+    responder: Responder
+    watch: Watch
+    dependencies: Dependencies
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.bus = LocalBus()
+        self.processes = LocalProcesses()
+        self.static = StaticCredentials(self)
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        self._background: list[asyncio.Task[None]] = []
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._graph: AccessGraph | None = None
+        self._graph_lock = asyncio.Lock()
+
+    # -- opening and closing
+
+    async def open(self) -> None:
+        """Open in order; `close` undoes what was opened."""
+        data = self.settings.data
+        await asyncio.to_thread(data.prepare)
+        self._closing.append(lambda: asyncio.to_thread(data.release))
+        await self._open_state(data)
+        await self._open_ledger(data)
+        await self._open_access(data)
+        await self._open_defense(data)
+        self._spawn("trust", self.trust.run)
+        self._spawn("watch", lambda: self.watch.run(self.bus))
+        self._spawn("sampling", ActivitySampler(self).run)
+        self._spawn("housekeeping", self._housekeep)
+
+    async def _open_state(self, data: DataDir) -> None:
+        loop = asyncio.get_running_loop()
+
+        def published(events: list[Event]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closing
+                loop.call_soon_threadsafe(self._committed, events)
+
+        self.store = await open_database(self.settings.database, clock=self.clock, published=published)
+        self._closing.append(self.store.close)
+        fresh = await self.store.read(lambda unit: unit.conn.execute(storage_key.select().limit(1)).first() is None)
+        kek = load_key_file(data.keys / "kek", create=fresh)
+        self.fingerprint_key = load_key_file(data.keys / "fingerprint", create=fresh)
+        self.keys = KeyRing(kek, self.fingerprint_key)
+        await self.store.write(lambda unit: self.keys.load(unit.conn, unit.now, unit.new_id))
+        seed = await self.store.write(lambda unit: self.keys.named_key(unit.conn, "instance", unit.now))
+        self.instance = base64.b32encode(hashlib.sha256(seed).digest()).decode().lower()[:8]
+
+    async def _open_ledger(self, data: DataDir) -> None:
+        seed = await self.store.write(lambda unit: self.keys.named_key(unit.conn, "sign:ledger", unit.now))
+        signer = Ed25519Signer.from_seed(f"remit.local/{self.instance}", seed)
+        self.sequencer = Sequencer(self.store, data.ledger, signer=signer, clock=self.clock)
+        await self.sequencer.open()
+        self._closing.append(self.sequencer.close)
+        self.grants = Grants(store=self.store, attester=self.keys)
+        self.feed = SnapshotFeed(self.store, self.keys, clock=self.clock, holds=self.grants.holds)
+        self.pdp = Pdp(self.feed.cell.current, self.clock)
+        self.decisions = Decisions(self.pdp, self.store, self.bus, clock=self.clock, node=self.instance)
+        await self.decisions.open(data.ledger / "decisions")
+        self._closing.append(self.decisions.close)
+        await self.feed.open()
+        self._closing.append(self.feed.close)
+
+    async def _open_access(self, data: DataDir) -> None:
+        self.trust = TrustService(
+            self.store, sealer=self.keys, attester=self.keys, clock=self.clock,
+            trust_domain=TrustDomain.parse(self.settings.trust.domain), admission=self._admits,
+        )  # fmt: skip
+        await self.trust.open()
+        self._closing.append(self.trust.close)
+        factories: Catalog[BrokerFactory] = broker_factories()
+        self.targets = Targets(store=self.store, sealer=self.keys, attester=self.keys, factories=factories)
+        brokers = OpenBrokers(self.targets)
+        self._closing.append(brokers.close)
+        self.brokers = brokers
+        self.tasks = Tasks(store=self.store, attester=self.keys)
+        self.engine = LeaseEngine(
+            store=self.store, sealer=self.keys, attester=self.keys, brokers=brokers, decisions=self.decisions,
+            processes=self.processes, clock=self.clock, instance=self.instance, events=self.bus,
+        )  # fmt: skip
+        await self.engine.start(exclusive=self.settings.database.startswith("sqlite:"))
+        self._closing.append(self.engine.stop)
+
+    async def _open_defense(self, data: DataDir) -> None:
+        defense = self.settings.defense
+        self.dependencies = Dependencies(self.store)
+        containment = Containment(self.store, self.feed, self.pdp, self.engine, self.trust, self.clock.now)
+        poster = Webhook(defense.webhook) if defense.webhook else None
+        plugins: Catalog[ResponsePlugin] = Catalog(
+            "response",
+            (
+                Quarantine(containment),
+                RevokeLeases(containment),
+                Ticket(TicketFolder(data.root / "tickets"), self._describe, poster),
+            ),
+        )
+        limits = Limits(share_percent=defense.contain_share, never=frozenset(defense.never_contain))
+        self.responder = Responder(store=self.store, plugins=plugins, limits=limits, dependencies=self.dependencies)
+        self.watch = Watch(
+            store=self.store, rules=detections.builtin(), responder=self.responder, containment=containment
+        )
+
+    async def close(self) -> None:
+        """Stop what runs, then close in reverse order; leases stay and are taken over by the next start."""
+        self.ready = False
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        while self._closing:
+            closing = self._closing.pop()
+            try:
+                await closing()
+            except RemitError as error:
+                _log.error("while closing: %s", error)
+
+    async def failure(self) -> None:
+        """Return never, or raise when a part that everything rests on has failed."""
+        await asyncio.shield(self._failed)
+
+    def _spawn(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def supervise() -> None:
+            try:
+                await work()
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:
+                _log.exception("%s stopped", what)
+                if not self._failed.done():
+                    self._failed.set_exception(error)
+
+        self._background.append(asyncio.create_task(supervise(), name=f"remit-{what}"))
+
+    def _committed(self, events: list[Event]) -> None:
+        self.feed.on_events(events)
+        self.sequencer.notify()
+        for event in events:
+            if event.type.startswith(("inventory.", "access.lease.")):
+                self._graph = None
+            self.bus.publish(event)
+
+    async def _housekeep(self) -> None:
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING.total_seconds())
+            try:
+                while await self.store.write(lambda unit: governance_people.settle_orphans(unit)):
+                    pass
+                while await self.store.write(lambda unit: governance_exceptions.expire(unit)):
+                    pass
+            except RemitError as error:
+                _log.warning("housekeeping is put off: %s", error)
+
+    def _admits(self, entry: Entry) -> bool:
+        """Whether an entry's identity may have SVIDs: not while it is out of service."""
+        snapshot = self.feed.cell.current()
+        facts = snapshot.identity(entry.identity or str(entry.spiffe_id))
+        return facts is None or facts.state in _IN_SERVICE
+
+    async def _describe(self, order: Order) -> dict[str, Json]:
+        record = (await self.store.read(lambda unit: unit.inventory.identities([order.identity]))).get(order.identity)
+        found = await self.dependencies.find(order.identity) if record is not None else {"dependents": []}
+        return {
+            "installation": self.instance,
+            "identity": order.identity,
+            "title": record.title if record is not None else "",
+            "owner": (record.owner if record is not None else "") or "",
+            "reason": order.reason,
+            "incident": order.incident,
+            "dependents": len(found["dependents"]),
+        }
+
+    # -- what surfaces ask
+
+    async def synchronise(self) -> None:
+        """Return when the decision point and the agent have everything that is committed."""
+        await self.feed.settle()
+        self.trust.wake()
+
+    async def changed(self, identity: str = "") -> None:
+        """As `synchronise`, and look again at the leases that a change may have ended."""
+        await self.synchronise()
+        await self.engine.on_change(identity)
+
+    async def verify_person(self, header: str, *, method: str, path: str, body: bytes) -> Approver:
+        """The registered person whose own credential signed this request."""
+        signed = parse_signed(header)
+        return await self.store.write(
+            lambda unit: verify_signed(unit, signed, method=method, path=path, body=body, audience=self.instance)
+        )
+
+    async def is_governed_process(self, pid: int) -> bool:
+        """Whether `pid`, or a process above it, is a live task or matches a registration entry."""
+        tasks = {process.pid for process in self.engine.task_processes()}
+        return bool(tasks) and any(each in tasks for each in _lineage(pid))
+
+    async def resolve(self, given: str) -> str:
+        """The id of what a person or caller names; `NotFound`, or `Rejected` when several fit."""
+
+        def look(unit: Any) -> str | list[str]:
+            exact = unit.inventory.resolve([given])
+            if given in exact:
+                return str(exact[given])
+            if given.startswith(("sha256:", "hmac:")):
+                known = unit.inventory.credentials([given])
+                return known[given].identity if given in known else []
+            rows, _ = unit.inventory.list_identities(IdentityFilter(text=given, limit=20, include_gone=True))
+            same = [row.id for row in rows if row.title == given]
+            return same[0] if len(same) == 1 else [f"{row.id} ({row.title})" for row in rows]
+
+        found = await self.store.read(look)
+        if isinstance(found, str):
+            return found
+        if not found:
+            raise NotFound("inventory.identity.unknown", f"no identity is called `{given[:200]}`", next_step="`remit ls`")
+        near = ", ".join(found[:5])
+        raise Rejected("inventory.identity.ambiguous", f"`{given[:200]}` is no exact name", next_step=f"perhaps: {near}")
+
+    async def graph(self) -> AccessGraph:
+        """The access graph of the registry as it is now."""
+        async with self._graph_lock:
+            if self._graph is None:
+                built = await self.store.read(lambda unit: graph_from_rows(unit.inventory))
+                self._graph = built
+            return self._graph
+
+    async def blast(self, given: str) -> Blast:
+        """What reaching `given` gives: an identity by any name, a credential by its fingerprint, or any other node."""
+        graph = await self.graph()
+        node = credential_name(given) if given.startswith(("sha256:", "hmac:")) else given
+        if node not in graph:
+            node = await self.resolve(given)
+        return await asyncio.to_thread(spread, graph, node)
+
+    async def dependents(self, identity: str) -> dict[str, Any]:
+        """Who is known to depend on an identity, and what is not measured."""
+        return await self.dependencies.find(identity)
+
+    async def latest_decisions(self, *, limit: int, denied: bool = False) -> list[dict[str, Any]]:
+        return await self.decisions.latest(limit, denied=denied)
+
+    async def decision(self, decision: str) -> dict[str, Any]:
+        return await self.decisions.find(decision)
+
+    def leases_of(self, unit: Any, identity: str) -> list[dict[str, Any]]:
+        """Leases of one identity, for its page."""
+        held = unit.access.newest_leases(LeaseFilter(identity=identity), 30)
+        return [
+            {"principal": each.lease.principal, "target": each.lease.target, "task": each.lease.task,
+             "state": each.lease.state.value, "created": each.lease.created, "id": each.id}
+            for each in held
+        ]  # fmt: skip
+
+    def live_leases(self, unit: Any, identity: str) -> int:
+        """How many of its leases are not ended."""
+        return len(unit.access.leases(LeaseFilter(identity=identity, states=LIVE), 1000))
+
+    async def reload(self) -> None:
+        """Read the whole snapshot again, after a change of what resources there are."""
+        self.feed.reload()
+        await self.synchronise()
+
+    async def task_identity(self, task: str, given: str, *, owner: Approver) -> str:
+        """The identity that a task runs as: the one that is named, or one made for the task and owned by its author."""
+        if given:
+            return await self.resolve(given)
+        wanted = urn("remit", self.instance, "task", task)
+
+        def work(unit: Any) -> str:
+            known = unit.inventory.resolve([wanted])
+            if wanted in known:
+                return str(known[wanted])
+            identity = str(unit.new_id("id"))
+            spiffe_id = f"spiffe://{self.settings.trust.domain}/task/{task}"
+            unit.inventory.put_identities(
+                [
+                    IdentityRecord(
+                        id=identity, name=wanted, kind=IdentityKind.TASK, title=task, system="remit",
+                        instance=self.instance, state=State.ACTIVE, first_seen=unit.now, last_seen=unit.now,
+                        purpose=f"runs the task {task}", autonomy="autonomous",
+                    )
+                ]
+            )  # fmt: skip
+            unit.inventory.put_aliases({wanted: identity, spiffe_id: identity}, "task definition", unit.now)
+            unit.record(
+                "inventory.identities.found", actor=f"person:{owner.name}", subject=identity,
+                data={"identities": {identity: wanted}},
+            )  # fmt: skip
+            ownership.claim(unit, identity, owner.name)
+            return identity
+
+        identity = await self.store.write(work)
+        await self.synchronise()
+        return identity
+
+    def connector_manifests(self) -> tuple[ConnectorManifest, ...]:
+        return connector_manifests()
+
+    async def summary(self) -> dict[str, Any]:
+        """Totals of everything."""
+
+        def read(unit: Any) -> dict[str, Any]:
+            leases = {state.value: number for state, number in unit.access.count_leases().items()}
+            return {**unit.inventory.count(), "leases": leases, "ledger_entries": unit.ledger.size()}
+
+        totals = await self.store.read(read)
+        waiting = (LeaseState.REVOKING.value, LeaseState.UNPROVED.value)
+        totals["not_contained"] = sum(totals["leases"].get(state, 0) for state in waiting)
+        totals["ledger_signed"] = self.sequencer.size
+        totals["ledger_root"] = self.sequencer.directory.root.hex()
+        totals["policies"] = len(self.feed.cell.current().policies.policies)
+        totals["instance"] = self.instance
+        return totals
+
+    async def prove(self, leaf: int) -> dict[str, str]:
+        """An inclusion proof of one entry under the newest checkpoint (c2sp.org/tlog-proof)."""
+        await self.sequencer.covered(leaf + 1) if leaf < await self.store.read(lambda unit: unit.ledger.size()) else None
+        directory = self.sequencer.directory
+        if leaf >= directory.size:
+            raise NotFound("ledger.entry.unknown", f"the ledger has no entry {leaf}")
+        proof = await asyncio.to_thread(directory.prove_inclusion, leaf)
+        return {"proof": inclusion_bundle(proof, directory.checkpoint).decode()}
+
+    def boundary_notice(self) -> str:
+        """A sentence when control plane and workloads share a user, which is no security boundary."""
+        mine = f"unix:uid:{os.geteuid()}"
+        if any(mine in map(str, entry.selectors) for entry in self.trust.entries()) or os.geteuid() == 0:
+            return (
+                f"The control plane runs as uid {os.geteuid()}, which workloads here may use too: under one user nothing "
+                "keeps a machine from acting as its administrator. Run Remit under a user of its own."
+            )
+        return ""
+
+    async def checks(self) -> list[dict[str, str]]:
+        """What `remit doctor` asks the running control plane."""
+        from remit.wiring.checks import examine_control
+
+        return await examine_control(self)
+
+
+def _lineage(pid: int) -> Sequence[int]:
+    found: list[int] = []
+    while pid > 1 and len(found) < 64:
+        found.append(pid)
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                pid = int(file.read(4096).rpartition(b")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+    return found
+
+
+async def open_control_plane(settings: Settings, *, clock: Clock | None = None) -> ControlPlane:
+    """Open everything on one data directory. Raises `Misconfigured` or `Unavailable`, with nothing left open."""
+    control = ControlPlane(settings, clock or SystemClock())
+    try:
+        await control.open()
+    except BaseException:
+        await control.close()
+        raise
+    return control
+
+
+def target_of(name: str, targets: Sequence[Target]) -> Target:
+    """The target of that name; `Misconfigured` when a lease names one that is gone."""
+    for target in targets:
+        if target.name == name:
+            return target
+    raise Misconfigured("access.target.unknown", f"no target is called `{name}`", next_step="`remit target ls`")
