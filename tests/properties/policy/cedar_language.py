@@ -28,9 +28,24 @@ def entity(uid: Uid) -> str:
 
 _VARIABLES = st.sampled_from(("principal", "resource"))
 _PATTERNS = st.lists(st.sampled_from(("a", "b", "*", "\\*", "ü", "job-", "\\\\")), max_size=4).map("".join)
-_IPS = st.sampled_from(("10.0.0.1", "10.0.0.0/8", "10.1.0.0/16", "127.0.0.1", "224.0.0.1", "::1", "ff00::/8", "zz", "1.2.3.4/33"))
-_DECIMALS = st.sampled_from(("0.0", "1.5", "1.50", "-0.5", "922337203685477.5807", "922337203685477.5808", "1.23456", "1"))
-_MOMENTS = st.sampled_from(("2024-02-29", "2023-02-29", "2024-02-29T12:00:00Z", "2024-02-29T12:00:00.5Z", "1969-12-31T23:59:59.999Z", "2024-01-01T00:00:00.000+0130", "0000-01-01", "9999-12-31T23:59:59Z"))
+_IPS = st.sampled_from(
+    ("10.0.0.1", "10.0.0.0/8", "10.1.0.0/16", "127.0.0.1", "224.0.0.1", "::1", "ff00::/8", "zz", "1.2.3.4/33")
+)
+_DECIMALS = st.sampled_from(
+    ("0.0", "1.5", "1.50", "-0.5", "922337203685477.5807", "922337203685477.5808", "1.23456", "1")
+)
+_MOMENTS = st.sampled_from(
+    (
+        "2024-02-29",
+        "2023-02-29",
+        "2024-02-29T12:00:00Z",
+        "2024-02-29T12:00:00.5Z",
+        "1969-12-31T23:59:59.999Z",
+        "2024-01-01T00:00:00.000+0130",
+        "0000-01-01",
+        "9999-12-31T23:59:59Z",
+    )
+)
 _SPANS = st.sampled_from(("1d", "1h30m", "-1ms", "106751991167d", "106751991168d", "1m1d", "", "5ms", "-"))
 
 
@@ -57,7 +72,9 @@ def _just(strategy: st.SearchStrategy[str]):  # type: ignore[no-untyped-def]
 
 
 def _attribute(*names: str):  # type: ignore[no-untyped-def]
-    bases = st.sampled_from(("principal", "resource", "context", "context.record", "principal.peer", 'Remit::Identity::"a"'))
+    bases = st.sampled_from(
+        ("principal", "resource", "context", "context.record", "principal.peer", 'Remit::Identity::"a"')
+    )
     return _just(st.tuples(bases, st.sampled_from(names)).map(".".join))
 
 
@@ -149,7 +166,14 @@ _WRITERS = {
     ],
     "string": [_join("{0}.getTag({1})", "entity", "string"), _choice("string")],
     "entity": [_choice("entity")],
-    "set": [_members("string"), _members("long"), _members("entity"), _members("bool"), _members("set"), _choice("set")],
+    "set": [
+        _members("string"),
+        _members("long"),
+        _members("entity"),
+        _members("bool"),
+        _members("set"),
+        _choice("set"),
+    ],
     "record": [
         _join("{{flag: {0}, tier: {1}}}", "bool", "long"),
         _join("{{name: {0}, record: {1}}}", "string", "record"),

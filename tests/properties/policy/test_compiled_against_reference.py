@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hypothesis import HealthCheck, given, settings, strategies as st
+from cedar_language import policies, records, uids, worlds
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from remit.access.policy.compile import CompiledPolicies, compile_policies
 from remit.access.policy.entities import EntityTable, EntityView, missing
 from remit.access.policy.reference import ReferenceEngine
 from remit.access.policy.values import Uid
-
-from cedar_language import policies, records, uids, worlds
 
 ACTION = EntityView(
     uid=Uid("Remit::Action", "use"),

@@ -72,10 +72,9 @@ def test_an_identity_links_to_its_page() -> None:
 
 
 def test_a_link_cannot_leave_its_path() -> None:
-    (href,) = {
-        element.get("href")
-        for element in ElementTree.fromstring(render_svg(_hostile())).iter(f"{_SVG}a")
-    } - {"/identities/a"}
+    (href,) = {element.get("href") for element in ElementTree.fromstring(render_svg(_hostile())).iter(f"{_SVG}a")} - {
+        "/identities/a"
+    }
     assert href is not None
     assert re.fullmatch(r"/identities/[A-Za-z0-9%._~-]+", href)
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from remit.access.policy import operators
 from remit.access.policy.extensions import CONSTRUCTORS
+from remit.access.policy.nodes import all_of, attribute_of, call_of, compare, is_exactly, item_of, name_of
 from remit.access.policy.values import LONG_MAX, LONG_MIN, CedarSet, Uid, equal
 
 MAX_DEPTH = 64
@@ -73,7 +74,7 @@ def compile_policy(est: Mapping[str, Any], namespace: dict[str, Any]) -> tuple[C
         elif condition["kind"] != "when":
             raise Uncovered(f"a clause `{condition['kind']}`")
         terms.append(body)
-    return _function(_all(terms), namespace), writer.looks_up
+    return _function(all_of(terms), namespace), writer.looks_up
 
 
 def compile_clause(body: Mapping[str, Any], namespace: dict[str, Any]) -> Callable[..., bool]:
@@ -102,11 +103,11 @@ def _scope_tests(writer: _Writer, est: Mapping[str, Any]) -> list[ast.expr]:
     tests: list[ast.expr] = []
     for variable in ("principal", "action", "resource"):
         constraint = est[variable]
-        uid = _attribute(_name(_VIEWS[variable]), "uid")
+        uid = attribute_of(name_of(_VIEWS[variable]), "uid")
         if constraint["op"] == "==":
-            tests.append(_compare(uid, ast.Eq(), writer.keep(read_uid(constraint["entity"]))))
+            tests.append(compare(uid, ast.Eq(), writer.keep(read_uid(constraint["entity"]))))
         elif constraint["op"] == "is":
-            tests.append(_compare(_attribute(uid, "type"), ast.Eq(), ast.Constant(constraint["entity_type"])))
+            tests.append(compare(attribute_of(uid, "type"), ast.Eq(), ast.Constant(constraint["entity_type"])))
         elif constraint["op"] not in ("All", "in"):
             raise Uncovered(f"a scope `{constraint['op']}`")
     return tests
@@ -132,7 +133,7 @@ class _Writer:
         """Make `value` a global of the function."""
         name = f"k{len(self._namespace)}"
         self._namespace[name] = value
-        return _name(name)
+        return name_of(name)
 
     def expression(self, est: Mapping[str, Any], depth: int) -> Code:
         if depth > MAX_DEPTH:
@@ -154,21 +155,21 @@ class _Writer:
         if code.kind == "bool":
             return code.node
         held, name = self._hold(code.node)
-        is_true = _compare(held, ast.Is(), ast.Constant(True))
-        not_false = _compare(name, ast.IsNot(), ast.Constant(False))
+        is_true = compare(held, ast.Is(), ast.Constant(True))
+        not_false = compare(name, ast.IsNot(), ast.Constant(False))
         return ast.BoolOp(
-            ast.Or(), [is_true, ast.BoolOp(ast.And(), [not_false, _call(operators.expected_bool, name)])]
+            ast.Or(), [is_true, ast.BoolOp(ast.And(), [not_false, call_of(operators.expected_bool, name)])]
         )
 
     def _hold(self, node: ast.expr) -> tuple[ast.expr, ast.expr]:
         """Bind `node` to a temporary: the binding expression, and the name for later."""
         name = f"t{self._temporaries}"
         self._temporaries += 1
-        return ast.NamedExpr(ast.Name(name, ast.Store()), node), _name(name)
+        return ast.NamedExpr(ast.Name(name, ast.Store()), node), name_of(name)
 
     def _look_up(self) -> ast.expr:
         self.looks_up = True
-        return _name("e")
+        return name_of("e")
 
     # Literals and variables.
 
@@ -186,17 +187,17 @@ class _Writer:
 
     def _variable(self, _: str, raw: Any, depth: int) -> Code:
         if raw == "context":
-            return Code(_name("c"), "record")
+            return Code(name_of("c"), "record")
         if raw not in _VIEWS:
             raise Uncovered(f"the variable `{raw}`")
-        return Code(_attribute(_name(_VIEWS[raw]), "uid"), "entity", view=_VIEWS[raw])
+        return Code(attribute_of(name_of(_VIEWS[raw]), "uid"), "entity", view=_VIEWS[raw])
 
     def _set(self, _: str, raw: Sequence[Any], depth: int) -> Code:
         items = [self.expression(item, depth) for item in raw]
         if all(item.constant for item in items):
             value = CedarSet(item.value for item in items)
             return Code(self.keep(value), "set", value)
-        return Code(_call(operators.make_set, ast.Tuple([item.node for item in items], ast.Load())), "set")
+        return Code(call_of(operators.make_set, ast.Tuple([item.node for item in items], ast.Load())), "set")
 
     def _record(self, _: str, raw: Mapping[str, Any], depth: int) -> Code:
         values = [self.expression(item, depth).node for item in raw.values()]
@@ -231,90 +232,90 @@ class _Writer:
     def _same(self, left: Code, right: Code) -> ast.expr:
         """Equality; Python's own is exact where one side is a string, an entity or an extension value."""
         if left.kind in _PLAIN or right.kind in _PLAIN or left.kind == right.kind == "long":
-            return _compare(left.node, ast.Eq(), right.node)
+            return compare(left.node, ast.Eq(), right.node)
         if "long" in (left.kind, right.kind) and None in (left.kind, right.kind):
             other, number = (left, right) if right.kind == "long" else (right, left)
             held, name = self._hold(other.node)
-            return ast.BoolOp(ast.And(), [_is_exactly(held, "int"), _compare(name, ast.Eq(), number.node)])
-        return _call(equal, left.node, right.node)
+            return ast.BoolOp(ast.And(), [is_exactly(held, "int"), compare(name, ast.Eq(), number.node)])
+        return call_of(equal, left.node, right.node)
 
     def _order(self, operator: str, raw: Any, depth: int) -> Code:
         left, right = self.expression(raw["left"], depth), self.expression(raw["right"], depth)
         if operator in (">", ">="):
             left, right = right, left
-        function, compare = (operators.less, ast.Lt()) if operator in ("<", ">") else (operators.less_equal, ast.LtE())
+        function, order = (operators.less, ast.Lt()) if operator in ("<", ">") else (operators.less_equal, ast.LtE())
         if left.kind == right.kind == "long":
-            return Code(_compare(left.node, compare, right.node), "bool")
+            return Code(compare(left.node, order, right.node), "bool")
         for known, other in ((left, right), (right, left)):
             if known.constant and known.kind == "long" and other.kind is None:
                 held, name = self._hold(other.node)
                 sides = [known.node, name] if known is left else [name, known.node]
-                fast = _compare(sides[0], compare, sides[1])
-                return Code(ast.IfExp(_is_exactly(held, "int"), fast, _call(function, *sides)), "bool")
-        return Code(_call(function, left.node, right.node), "bool")
+                fast = compare(sides[0], order, sides[1])
+                return Code(ast.IfExp(is_exactly(held, "int"), fast, call_of(function, *sides)), "bool")
+        return Code(call_of(function, left.node, right.node), "bool")
 
     def _binary(self, operator: str, raw: Any, depth: int) -> Code:
         left, right = self.expression(raw["left"], depth), self.expression(raw["right"], depth)
-        return Code(_call(_BINARY[operator], left.node, right.node), _RESULT[operator])
+        return Code(call_of(_BINARY[operator], left.node, right.node), _RESULT[operator])
 
     def _unary(self, operator: str, raw: Any, depth: int) -> Code:
         argument = self.expression(raw["arg"], depth)
-        return Code(_call(_UNARY[operator], argument.node), _RESULT[operator])
+        return Code(call_of(_UNARY[operator], argument.node), _RESULT[operator])
 
     # Entities, records, strings.
 
     def _member(self, _: str, raw: Any, depth: int) -> Code:
         base, attribute = self.expression(raw["left"], depth), ast.Constant(str(raw["attr"]))
         if base.view in ("p", "r"):
-            return Code(_subscript(_name(base.view + "a"), attribute))
+            return Code(item_of(name_of(base.view + "a"), attribute))
         if base.kind == "record":
-            return Code(_subscript(base.node, attribute))
+            return Code(item_of(base.node, attribute))
         held, name = self._hold(base.node)
         return Code(
             ast.IfExp(
-                _is_exactly(held, "dict"),
-                _subscript(name, attribute),
-                _call(operators.member, name, attribute, self._look_up()),
+                is_exactly(held, "dict"),
+                item_of(name, attribute),
+                call_of(operators.member, name, attribute, self._look_up()),
             )
         )
 
     def _has(self, _: str, raw: Any, depth: int) -> Code:
         base, attribute = self.expression(raw["left"], depth), ast.Constant(str(raw["attr"]))
         if base.view in ("p", "r"):
-            return Code(_compare(attribute, ast.In(), _name(base.view + "a")), "bool")
+            return Code(compare(attribute, ast.In(), name_of(base.view + "a")), "bool")
         if base.kind == "record":
-            return Code(_compare(attribute, ast.In(), base.node), "bool")
+            return Code(compare(attribute, ast.In(), base.node), "bool")
         held, name = self._hold(base.node)
-        inside = _compare(attribute, ast.In(), name)
-        other = _call(operators.has, name, attribute, self._look_up())
-        return Code(ast.IfExp(_is_exactly(held, "dict"), inside, other), "bool")
+        inside = compare(attribute, ast.In(), name)
+        other = call_of(operators.has, name, attribute, self._look_up())
+        return Code(ast.IfExp(is_exactly(held, "dict"), inside, other), "bool")
 
     def _in(self, _: str, raw: Any, depth: int) -> Code:
         return self._within(self.expression(raw["left"], depth), self.expression(raw["right"], depth))
 
     def _within(self, left: Code, right: Code) -> Code:
         if left.view and right.constant:
-            ancestors = _attribute(_name(left.view), "ancestors")
+            ancestors = attribute_of(name_of(left.view), "ancestors")
             if type(right.value) is Uid:
-                return Code(_compare(right.node, ast.In(), ancestors), "bool")
+                return Code(compare(right.node, ast.In(), ancestors), "bool")
             if type(right.value) is CedarSet and all(type(item) is Uid for item in right.value.items):
-                apart = ast.Call(_attribute(ancestors, "isdisjoint"), [self.keep(right.value.keys)], [])
+                apart = ast.Call(attribute_of(ancestors, "isdisjoint"), [self.keep(right.value.keys)], [])
                 return Code(ast.UnaryOp(ast.Not(), apart), "bool")
-        return Code(_call(operators.within, left.node, right.node, self._look_up()), "bool")
+        return Code(call_of(operators.within, left.node, right.node, self._look_up()), "bool")
 
     def _is(self, _: str, raw: Any, depth: int) -> Code:
         left, wanted = self.expression(raw["left"], depth), ast.Constant(str(raw["entity_type"]))
         if "in" not in raw:
-            return Code(_call(operators.is_type, left.node, wanted), "bool")
+            return Code(call_of(operators.is_type, left.node, wanted), "bool")
         held, name = (None, left.node) if left.view else self._hold(left.node)
         groups = self.expression(raw["in"], depth)
         inside = self._within(Code(name, left.kind, view=left.view), groups)
-        return Code(ast.BoolOp(ast.And(), [_call(operators.is_type, held or name, wanted), inside.node]), "bool")
+        return Code(ast.BoolOp(ast.And(), [call_of(operators.is_type, held or name, wanted), inside.node]), "bool")
 
     def _tag(self, operator: str, raw: Any, depth: int) -> Code:
         left, right = self.expression(raw["left"], depth), self.expression(raw["right"], depth)
         function = operators.has_tag if operator == "hasTag" else operators.get_tag
-        return Code(_call(function, left.node, right.node, self._look_up()), "bool" if operator == "hasTag" else None)
+        return Code(call_of(function, left.node, right.node, self._look_up()), "bool" if operator == "hasTag" else None)
 
     def _like(self, _: str, raw: Any, depth: int) -> Code:
         parts = [""]
@@ -326,7 +327,7 @@ class _Writer:
             else:
                 raise Uncovered("a pattern of an unknown form")
         left = self.expression(raw["left"], depth)
-        return Code(_call(operators.like, left.node, self.keep(tuple(parts))), "bool")
+        return Code(call_of(operators.like, left.node, self.keep(tuple(parts))), "bool")
 
     # Extensions.
 
@@ -340,14 +341,14 @@ class _Writer:
                 return Code(self.keep(value), name, value)
             except ValueError:
                 pass  # an error of evaluation, if evaluation ever comes here
-        return Code(_call(operators.construct, ast.Constant(name), argument.node), name)
+        return Code(call_of(operators.construct, ast.Constant(name), argument.node), name)
 
     def _method(self, name: str, raw: Sequence[Any], depth: int) -> Code:
         if len(raw) != len(operators.METHODS[name][0]):
             raise Uncovered(f"`{name}` with {len(raw)} arguments")
         arguments = ast.Tuple([self.expression(item, depth).node for item in raw], ast.Load())
         kind = "bool" if name in operators.BOOLEAN_METHODS else None
-        return Code(_call(operators.call, ast.Constant(name), arguments), kind)
+        return Code(call_of(operators.call, ast.Constant(name), arguments), kind)
 
 
 _PLAIN = frozenset({"string", "entity", *CONSTRUCTORS})
@@ -362,8 +363,9 @@ _BINARY: Mapping[str, Callable[..., Any]] = {
     "containsAny": operators.contains_any,
 }
 _UNARY: Mapping[str, Callable[..., Any]] = {"neg": operators.negate, "isEmpty": operators.is_empty}
-_RESULT: Mapping[str, str] = {operator: "long" for operator in ("+", "-", "*", "neg")} | {
-    operator: "bool" for operator in ("contains", "containsAll", "containsAny", "isEmpty")
+_RESULT: Mapping[str, str] = {
+    **dict.fromkeys(("+", "-", "*", "neg"), "long"),
+    **dict.fromkeys(("contains", "containsAll", "containsAny", "isEmpty"), "bool"),
 }
 _OTHERS: tuple[Callable[..., Any], ...] = (
     operators.expected_bool,
@@ -382,56 +384,30 @@ _OTHERS: tuple[Callable[..., Any], ...] = (
     operators.call,
 )
 
-_FORMS: Mapping[str, Callable[[_Writer, str, Any, int], Code]] = {
-    "Value": _Writer._value,
-    "Var": _Writer._variable,
-    "Set": _Writer._set,
-    "Record": _Writer._record,
-    "&&": _Writer._junction,
-    "||": _Writer._junction,
-    "!": _Writer._not,
-    "if-then-else": _Writer._if,
-    "==": _Writer._equal,
-    "!=": _Writer._equal,
-    "<": _Writer._order,
-    "<=": _Writer._order,
-    ">": _Writer._order,
-    ">=": _Writer._order,
-    ".": _Writer._member,
-    "has": _Writer._has,
-    "in": _Writer._in,
-    "is": _Writer._is,
-    "like": _Writer._like,
-    "hasTag": _Writer._tag,
-    "getTag": _Writer._tag,
-} | {operator: _Writer._binary for operator in _BINARY} | {operator: _Writer._unary for operator in _UNARY}
-
-
-def _name(name: str) -> ast.expr:
-    return ast.Name(name, ast.Load())
-
-
-def _attribute(node: ast.expr, name: str) -> ast.expr:
-    return ast.Attribute(node, name, ast.Load())
-
-
-def _subscript(node: ast.expr, index: ast.expr) -> ast.expr:
-    return ast.Subscript(node, index, ast.Load())
-
-
-def _call(function: Callable[..., Any], *arguments: ast.expr) -> ast.expr:
-    return ast.Call(_name(function.__name__), list(arguments), [])
-
-
-def _compare(left: ast.expr, operator: ast.cmpop, right: ast.expr) -> ast.expr:
-    return ast.Compare(left, [operator], [right])
-
-
-def _is_exactly(node: ast.expr, kind: str) -> ast.expr:
-    return _compare(ast.Call(_name("type"), [node], []), ast.Is(), _name(kind))
-
-
-def _all(terms: list[ast.expr]) -> ast.expr:
-    if not terms:
-        return ast.Constant(True)
-    return terms[0] if len(terms) == 1 else ast.BoolOp(ast.And(), terms)
+_FORMS: Mapping[str, Callable[[_Writer, str, Any, int], Code]] = (
+    {
+        "Value": _Writer._value,
+        "Var": _Writer._variable,
+        "Set": _Writer._set,
+        "Record": _Writer._record,
+        "&&": _Writer._junction,
+        "||": _Writer._junction,
+        "!": _Writer._not,
+        "if-then-else": _Writer._if,
+        "==": _Writer._equal,
+        "!=": _Writer._equal,
+        "<": _Writer._order,
+        "<=": _Writer._order,
+        ">": _Writer._order,
+        ">=": _Writer._order,
+        ".": _Writer._member,
+        "has": _Writer._has,
+        "in": _Writer._in,
+        "is": _Writer._is,
+        "like": _Writer._like,
+        "hasTag": _Writer._tag,
+        "getTag": _Writer._tag,
+    }
+    | dict.fromkeys(_BINARY, _Writer._binary)
+    | dict.fromkeys(_UNARY, _Writer._unary)
+)

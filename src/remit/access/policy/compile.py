@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from remit.access.model import Effect
+from remit.access.model import Effect, Obligation, Reason
 from remit.access.policy.codegen import Uncovered, compile_policy, new_namespace, read_uid
 from remit.access.policy.entities import EntitySource, EntityTable, EntityView
 from remit.access.policy.reference import ReferencePolicy
@@ -35,6 +35,10 @@ class CompiledPolicy:
     uncovered: str
     """What the compiler does not know, where the engine is the reference."""
     function: Callable[..., bool] = field(repr=False)
+    reason: Reason
+    """How decisions name it."""
+    obligations: tuple[Obligation, ...] = ()
+    """From `@obligation("kind[: detail][, …]")`: what must hold or be done before this permit lets anything pass."""
 
     @property
     def id(self) -> str:
@@ -132,9 +136,7 @@ class CompiledPolicies:
             return _DEFAULT_DENY
         return _conclude(hits, errors)
 
-    def applicable(
-        self, principal: EntityView, action: EntityView, resource: EntityView
-    ) -> tuple[CompiledPolicy, ...]:
+    def applicable(self, principal: EntityView, action: EntityView, resource: EntityView) -> tuple[CompiledPolicy, ...]:
         """The policies that the index finds for these, in the order of the text."""
         found = [policy for bucket in self._buckets(principal, action, resource) for _, policy in bucket]
         return tuple(sorted(found, key=lambda policy: policy.ordinal))
@@ -193,9 +195,25 @@ def compile_sources(sources: Iterable[PolicySource]) -> CompiledPolicies:
             function, looks_up = ReferencePolicy(source), True
         anywhere = anywhere or looks_up
         policies.append(
-            CompiledPolicy(source=source, ordinal=ordinal, engine=engine, uncovered=uncovered, function=function)
+            CompiledPolicy(
+                source=source,
+                ordinal=ordinal,
+                engine=engine,
+                uncovered=uncovered,
+                function=function,
+                reason=Reason(id=source.id, effect=source.effect, text=source.reason),
+                obligations=_obligations(source),
+            )
         )
     return CompiledPolicies(policies, looks_up=anywhere)
+
+
+def _obligations(source: PolicySource) -> tuple[Obligation, ...]:
+    if source.effect is not Effect.PERMIT:
+        return ()
+    written = source.annotations.get("obligation", "").split(",")
+    pairs = (each.partition(":") for each in written if each.strip())
+    return tuple(Obligation(kind=kind.strip(), detail=detail.strip()) for kind, _, detail in pairs)
 
 
 def _conclude(hits: list[CompiledPolicy], errors: list[tuple[CompiledPolicy, str]]) -> Verdict:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from remit.access.policy.entities import EntitySource
 from remit.access.policy.extensions import CONSTRUCTORS, Datetime, Decimal, Duration, IpRange
@@ -46,15 +46,16 @@ def multiply(left: Value, right: Value) -> int:
 
 
 def negate(value: Value) -> int:
-    if _long(value) == LONG_MIN:
-        fail(f"integer overflow while attempting to negate the value `{value}`")
-    return -value
+    number = _long(value)
+    if number == LONG_MIN:
+        fail(f"integer overflow while attempting to negate the value `{number}`")
+    return -number
 
 
 def _long(value: Value) -> int:
     if type(value) is not int:
         expected("long", value)
-    return value
+    return int(value)
 
 
 def _checked(result: int, verb: str, left: int, right: int) -> int:
@@ -67,13 +68,13 @@ def _checked(result: int, verb: str, left: int, right: int) -> int:
 
 
 def less(left: Value, right: Value) -> bool:
-    left, right = _ordered(left, right)
-    return left < right
+    first, second = _ordered(left, right)
+    return first < second
 
 
 def less_equal(left: Value, right: Value) -> bool:
-    left, right = _ordered(left, right)
-    return left <= right
+    first, second = _ordered(left, right)
+    return first <= second
 
 
 def _ordered(left: Value, right: Value) -> tuple[int, int]:
@@ -252,7 +253,9 @@ def _in_range(ms: int) -> int:
     return ms
 
 
-METHODS: Mapping[str, tuple[tuple[type, ...], Callable[..., Value]]] = {
+Extension: TypeAlias = type[Decimal] | type[IpRange] | type[Datetime] | type[Duration]
+
+METHODS: Mapping[str, tuple[tuple[Extension, ...], Callable[..., Value]]] = {
     "lessThan": ((Decimal, Decimal), lambda a, b: a.scaled < b.scaled),
     "lessThanOrEqual": ((Decimal, Decimal), lambda a, b: a.scaled <= b.scaled),
     "greaterThan": ((Decimal, Decimal), lambda a, b: a.scaled > b.scaled),

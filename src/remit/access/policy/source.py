@@ -20,8 +20,9 @@ MAX_TEXT_BYTES = 8 << 20
 MAX_POLICIES = 20_000
 
 _TOKEN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;', re.DOTALL)
+_ANNOTATIONS = re.compile(r'(?:\s*@\w+(?:\s*\(\s*"(?:\\.|[^"\\])*"\s*\))?(?:\s|//[^\n]*\n)*)*')
 _BLANK = re.compile(r"(?:\s|//[^\n]*(?:\n|\Z))*")
-_QUOTED = re.compile(r"`([^`]+)`")
+_NAMED = re.compile(r"`([^`]+)`|: (\S+)$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,9 @@ class PolicySource:
 
     @property
     def reason(self) -> str:
-        """What a person should read: `@reason`, or the statement's first line."""
-        return self.annotations.get("reason") or self.text.splitlines()[0]
+        """What a person should read: `@reason`, or the statement's first line after its annotations."""
+        first = _ANNOTATIONS.sub("", self.text, count=1).splitlines()[0]
+        return self.annotations.get("reason") or first[:200]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +142,8 @@ def _read_one(statement: str, line: int, ordinal: int) -> PolicySource | PolicyP
 
 def _syntax_problem(statement: str, line: int, message: str) -> PolicyProblem:
     """The engine gives no position: the token that it names is looked for in the statement."""
-    named = _QUOTED.search(message)
-    at = statement.find(named.group(1)) if named else -1
+    named = _NAMED.search(message)
+    at = statement.find(named[1] or named[2]) if named else -1
     if at >= 0:
         line += statement.count("\n", 0, at)
     elif "end of input" in message:
