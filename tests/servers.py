@@ -17,9 +17,7 @@ POSTGRES_MAJORS = tuple(major for major, _ in available_postgres()) or (None,)
 
 
 @contextmanager
-def postgres_server(
-    major: int | None = None, *, settings: Mapping[str, str] | None = None
-) -> Iterator[LocalServer]:
+def postgres_server(major: int | None = None, *, settings: Mapping[str, str] | None = None) -> Iterator[LocalServer]:
     """A PostgreSQL with SCRAM and a superuser `remit_admin` of random password; skips the test without an initdb."""
     majors = [found for found, _ in available_postgres()]
     if not majors or (major is not None and major not in majors):

@@ -219,7 +219,8 @@ class Skipped:
 
     what: str
     reason: str
-    """A stable code: `unreadable`, `too-large`, `malformed`, `encrypted`, `not-permitted`, `not-supported`, `unreachable`, `changed-while-read`."""
+    """A stable code: `unreadable`, `too-large`, `malformed`, `encrypted`, `not-permitted`, `not-supported`, `unreachable`, `changed-while-read`,
+    `pruned` (left out on purpose)."""
     detail: str = ""
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from remit.inventory.model import OwnerFact, Place
@@ -69,36 +69,50 @@ def parse_codeowners(text: str) -> tuple[OwnerRule, ...]:
 
 def owners_of(rules: Sequence[OwnerRule], path: str) -> OwnerRule | None:
     """The rule that decides for `path` (from the root of the repository): the last that matches; `None` without one."""
-    return next((rule for rule in reversed(rules) if _matcher(rule.pattern).match(path)), None)
+    segments = path.split("/")
+    matching = (rule for rule in reversed(rules) if _matches(_segments(rule.pattern), segments, _is_any, _fits))
+    return next(matching, None)
 
 
 @lru_cache(maxsize=MAX_RULES)
-def _matcher(pattern: str) -> re.Pattern[str]:
-    """Compile a CODEOWNERS pattern: gitignore's, where a directory owns what is in it and `*` stops at a slash."""
+def _segments(pattern: str) -> tuple[str, ...]:
+    """A CODEOWNERS pattern as segments to match: gitignore's, where whatever matches owns what is below it."""
+    body = pattern.strip("/")[:400]
     anchored = "/" in pattern.rstrip("/")
-    directory = pattern.endswith("/")
-    body = re.sub(r"\*{3,}", "**", pattern.strip("/"))[:400]
-    out, at = "", 0
-    while at < len(body):
-        if body.startswith("**/", at):
-            out, at = out + "(?:[^/]+/)*+", at + 3
-        elif body.startswith("**", at):
-            out, at = out + ".*+", at + 2
-        elif body[at] == "*":
-            while at < len(body) and body[at] == "*":
-                at += 1
-            out += "[^/]*"
-        elif body[at] == "?":
-            out, at = out + "[^/]", at + 1
+    # `docs/` owns what is in the directory, `docs/*` its files but not those of its subdirectories.
+    below = ("*", "**") if pattern.endswith("/") else () if body.endswith("/*") else ("**",)
+    return (*(() if anchored else ("**",)), *body.split("/"), *below)
+
+
+def _is_any(segment: str) -> bool:
+    return segment == "**"
+
+
+def _fits(pattern: str, segment: str) -> bool:
+    return _matches(pattern, segment, "*".__eq__, lambda mark, character: mark in {"?", character})
+
+
+def _matches(
+    pattern: Sequence[str], subject: Sequence[str], is_star: Callable[[str], bool], equal: Callable[[str, str], bool]
+) -> bool:
+    """Match with stars by going back to the last one only: never dearer than pattern times subject."""
+    at = position = mark = 0
+    star = -1
+    while position < len(subject):
+        if at < len(pattern) and is_star(pattern[at]):
+            star, mark, at = at, position, at + 1
+        elif at < len(pattern) and equal(pattern[at], subject[position]):
+            at, position = at + 1, position + 1
+        elif star >= 0:
+            at, mark = star + 1, mark + 1
+            position = mark
         else:
-            out, at = out + re.escape(body[at]), at + 1
-    # `docs/*` owns the files of docs, not those of its subdirectories; every other pattern owns what is below.
-    tail = "/.*" if directory else "" if body.endswith("/*") else "(?:/.*)?"
-    return re.compile(("" if anchored else "(?:.*/)?") + out + tail + r"\Z", re.DOTALL)
+            return False
+    return all(is_star(rest) for rest in pattern[at:])
 
 
 _COMMENT = re.compile(
-    r"^\s*(?:#|//|--|;|\*)\s*(?:@)?(owner|owners|maintainer|maintainers|maintained[- ]by|owned[- ]by|contact|team)\s*[:=]\s*"
+    r"^\s*(?:#|//|--|;|\*)\s*(?:@)?(owners?|maintainers?|(?:maintained|owned)[- ]by|contact|team)\s*[:=]\s*"
     r"([^\s,;#][^,;#\n]{1,100})",
     re.IGNORECASE,
 )
@@ -132,7 +146,9 @@ def parse_blame(porcelain: str) -> tuple[LineAuthor, ...]:
         elif line.startswith("author "):
             names[commit] = line[7:]
     return tuple(
-        LineAuthor(first=run.first, last=run.last, author=mails.get(run.commit) or names[run.commit], commit=run.commit[:12])
+        LineAuthor(
+            first=run.first, last=run.last, author=mails.get(run.commit) or names[run.commit], commit=run.commit[:12]
+        )
         for run in runs
         if run.commit.strip("0") and (mails.get(run.commit) or names.get(run.commit))
     )
@@ -143,7 +159,9 @@ def author_of(authors: Iterable[LineAuthor], line: int | None) -> tuple[LineAuth
 
     A bot that commits is no owner.
     """
-    people = [run for run in authors if not re.search(r"\[bot\]|noreply@github\.com$|^(?:root|git|nobody)@", run.author)]
+    people = [
+        run for run in authors if not re.search(r"\[bot\]|noreply@github\.com$|^(?:root|git|nobody)@", run.author)
+    ]
     if line is not None:
         return next(((run, 50) for run in people if run.first <= line <= run.last), None)
     share: Counter[str] = Counter()
@@ -164,8 +182,12 @@ def propose(
     authors: Sequence[LineAuthor],
     comments: Sequence[tuple[int, str]],
     place: Place,
+    weight: int = 100,
 ) -> tuple[OwnerFact, ...]:
-    """Gather the evidence for who owns `identity`, declared at `place`, which is `path` in its repository."""
+    """Gather the evidence for who owns `identity`, shown at `place`, which is `path` in its repository.
+
+    `weight` (percent) scales the confidence: a file that brings an identity into being says more than one that uses it.
+    """
     facts = []
     if (rule := owners_of(rules, path)) is not None:
         for position, owner in enumerate(rule.owners[:5]):
@@ -179,7 +201,7 @@ def propose(
         near = place.line is not None and 0 <= place.line - number <= 5
         if near or number <= 15:
             facts.append(_fact(identity, owner, "comment", f"comment on line {number}", 70 if near else 60, place))
-    return tuple(facts)
+    return tuple(replace(fact, confidence=fact.confidence * weight // 100) for fact in facts)
 
 
 def _fact(identity: Name, owner: str, method: str, evidence: str, confidence: int, place: Place) -> OwnerFact:

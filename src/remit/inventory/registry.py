@@ -292,6 +292,9 @@ class _Batch:
             self._identities.pop(younger)
             self._aliases = {each: older if to == younger else to for each, to in self._aliases.items()}
         else:
+            if older in self._new:
+                # It is of this batch: its row must be there before names and credentials can point to it.
+                self._rows.put_identities([self._identities[older]])
             self._rows.merge(younger, older)
             self._identities.pop(younger, None)
         for fingerprint, record in self._credentials.items():

@@ -147,6 +147,25 @@ def test_one_page_of_several_is_reported(account: Account) -> None:
     assert any(isinstance(fact, Skipped) and "one page" in fact.detail for fact in account.facts())
 
 
+@pytest.mark.parametrize(
+    "change", [{"Path": 5}, {"Arn": 7}, {"Arn": "x"}, {"Tags": [3]}, {"GroupList": 4}, {"PermissionsBoundary": "x"}]
+)
+def test_a_wrong_type_in_an_entry_skips_that_entry(account: Account, change: dict[str, Any]) -> None:
+    account.user("good")
+    account.user("bad")
+    account.details["UserDetailList"][1].update(change)
+    titles = [fact.title for fact in account.facts() if isinstance(fact, IdentityFact)]
+    assert "good" in titles
+    assert "bad" not in titles
+
+
+def test_a_time_beyond_all_calendars_is_no_time(account: Account) -> None:
+    account.user("u")
+    account.details["UserDetailList"][0]["CreateDate"] = "9999-12-31T23:59:59-14:00"
+    (user,) = [fact for fact in account.facts() if isinstance(fact, IdentityFact) and fact.title == "u"]
+    assert "created" not in user.attributes
+
+
 @pytest.mark.parametrize("entry", [None, 7, {}, {"UserName": 3}, {"UserName": "x" * 999}, {"UserPolicyList": "no"}])
 def test_a_malformed_entry_is_skipped_and_the_rest_read(account: Account, entry: Any) -> None:
     account.user("good")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from remit.access.model import Minted, MintOrder, Revocation, RevokeOrder, Target
 
@@ -74,3 +74,50 @@ class BrokerFactory(Protocol):
     @property
     def manifest(self) -> BrokerManifest: ...
     def make(self, target: Target, secret: str) -> Broker: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A live session on a target and the statement that it runs, or ran last."""
+
+    number: int
+    """The session's number on the target."""
+    principal: str
+    connected: datetime
+    statement: str
+    started: datetime | None
+    application: str = ""
+    client: str = ""
+
+
+@runtime_checkable
+class ShowsActivity(Protocol):
+    """A broker whose target shows what sessions do."""
+
+    async def activity(self) -> Sequence[Session]:
+        """Every session but our own."""
+        ...
+
+
+@runtime_checkable
+class RevokesStatic(Protocol):
+    """A broker that can end a credential which it did not mint."""
+
+    @property
+    def instance(self) -> str: ...
+
+    async def revoke_static(self, principal: str, secret: str | None) -> Revocation:
+        """End the login of `principal` and its sessions; prove it by `secret` where that is known.
+
+        Refuses (`Denied`) the broker's own account, administrators and group roles that leases use.
+        """
+        ...
+
+
+@runtime_checkable
+class Installs(Protocol):
+    """A broker that can prepare its target, so that it needs less privilege there and sees more."""
+
+    async def install(self, instance: str) -> Sequence[str]:
+        """Install; again changes nothing. Returns the databases (or the like) that are prepared."""
+        ...

@@ -6,11 +6,12 @@ import asyncio
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from remit.access.brokers.port import BrokerManifest, Check
+from remit.access.brokers.port import Check, Session
+from remit.access.brokers.postgres_settings import MANIFEST, checks, decode_options
 from remit.access.model import (
     LeftBehind,
     Minted,
@@ -22,76 +23,19 @@ from remit.access.model import (
     Target,
     Unproved,
 )
-from remit.kernel.errors import Misconfigured, Rejected, RemitError, Unavailable
-from remit.providers.postgres import leases
+from remit.kernel.errors import Denied, Misconfigured, Rejected, RemitError, Unavailable
+from remit.providers.postgres import leases, standing
 from remit.providers.postgres.address import Address
 from remit.providers.postgres.client import Server, connected, describe, translated_errors
-from remit.providers.postgres.desk import Desk
-from remit.providers.postgres.inspection import Footing, inspect
+from remit.providers.postgres.desk import APPLICATION, Desk
+from remit.providers.postgres.inspection import inspect
 from remit.providers.postgres.leases import Locked, Trace
 from remit.providers.postgres.login import Admitted, Attempt, Refused, Unreached, login
+from remit.providers.postgres.scram import scram_verifier
 from remit.providers.postgres.script import PRINCIPAL, installed_functions
-from remit.providers.postgres.scram import MAX_ITERATIONS, scram_verifier
-
-MANIFEST = BrokerManifest(
-    id="postgres",
-    title="PostgreSQL 13 and later",
-    needs=(
-        "-- PostgreSQL 16 and later: a login that makes roles and may grant the mapped groups",
-        "CREATE ROLE remit_broker LOGIN CREATEROLE PASSWORD '…'",
-        "GRANT app_ro TO remit_broker WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
-        "-- any version: a login without rights, and the functions that a superuser installs for it",
-        "CREATE ROLE remit_broker LOGIN PASSWORD '…'",
-        "-- then, as a superuser, in each database: the script of `remit target install`",
-    ),
-    fail_safe=False,
-    hazards=(
-        "VALID UNTIL guards password logins only: with a dead Remit a live session goes on until the reaper of "
-        "`remit target install` runs (by itself where pg_cron is installed)",
-        "a lease runs as its group (SET role), so what it makes belongs to the group: the DDL notes of `remit target "
-        "install` tell exactly which lease made what; without them it is told by age, code and grants are acted on only "
-        "where no other login could have made them, and data is reported, not moved",
-        "a function of the group that a lease altered is quarantined or reported; its former text is not restored",
-        "a grant to PUBLIC on an object that the group owned before is reported, not removed: it may have been there",
-        "prepared transactions belong to the group after SET role and are told by age; max_prepared_transactions = 0 ends that",
-        "sessions on standby servers and server connections kept by PgBouncer are not ended",
-        "jobs of pg_cron and subscriptions made by a lease are not seen",
-    ),
-)
 
 _SESSIONS_WITHIN = timedelta(seconds=10)
 _PROBES = 16
-_OPTIONS = frozenset(
-    {"sslmode", "sslrootcert", "scram_iterations", "connections", "ownership", "keep"}
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """A target's options, decoded: unknown keys are errors."""
-
-    iterations: int = 4096
-    """Of SCRAM. 1 is safe, for a lease's secret is random, and makes minting faster; some clients refuse less than 4096."""
-    connections: int = 10
-    """Sessions that one lease may hold at once."""
-    own: bool = False
-    """`ownership=lease`: what a lease makes is its own, and on 16 and later SET ROLE is refused; default `group`."""
-    keep: tuple[str, ...] = ()
-    """Group roles whose objects stay where they are though a lease made them: for migrations."""
-
-
-def decode_options(options: Mapping[str, str]) -> Settings:
-    """Read the options of a target; `Misconfigured` (`access.target.option`) names the first that is wrong."""
-    if unknown := sorted(options.keys() - _OPTIONS):
-        raise _bad_option(unknown[0], f"use one of: {', '.join(sorted(_OPTIONS))}")
-    if options.get("ownership", "group") not in ("group", "lease"):
-        raise _bad_option("ownership", "use `group` or `lease`")
-    return Settings(
-        iterations=_number(options, "scram_iterations", default=4096, most=MAX_ITERATIONS),
-        connections=_number(options, "connections", default=10, most=1000),
-        own=options.get("ownership") == "lease",
-        keep=tuple(filter(None, (part.strip() for part in options.get("keep", "").split(",")))),
-    )
 
 
 class PostgresBroker:
@@ -120,9 +64,8 @@ class PostgresBroker:
 
     @property
     def instance(self) -> str:
-        """The server's own fingerprint, known after `open`."""
-        assert self._server is not None, "open comes first"
-        return self._server.instance
+        """The server's own fingerprint, read by `open`; before it the one that was kept with the target."""
+        return self._target.instance if self._server is None else self._server.instance
 
     async def open(self) -> None:
         """Connect, and read who the server is; `Misconfigured` when it is another one than was added."""
@@ -218,10 +161,56 @@ class PostgresBroker:
         except RemitError as error:
             return [Check(ok=False, title="the server answers", detail=error.message, next_step=error.next_step)]
         control = await login(self._address, self._randomness(16).hex())
-        return _checks(footing, control, self._target)
+        return checks(footing, control, self._target)
+
+    async def activity(self) -> Sequence[Session]:
+        """Every client's session but our own; statements are empty where `pg_read_all_stats` is missing."""
+        async with self._open_desk.seat() as seat:
+            rows = await standing.activity(seat.connection, APPLICATION)
+        return [
+            Session(
+                number=row.pid,
+                principal=row.role,
+                connected=row.connected,
+                statement=row.statement,
+                started=row.started,
+                application=row.application,
+                client=row.client,
+            )
+            for row in rows
+        ]
+
+    async def revoke_static(self, principal: str, secret: str | None) -> Revocation:
+        """Take password and LOGIN from a role that Remit did not mint, end its sessions, and prove it by `secret`.
+
+        What the role owns and is granted stays. Raises `Denied` (`access.static.protected`) for our own account, an
+        administrator, or a group that leases use; `Rejected` (`access.static.leased`) for a lease's principal.
+        """
+        if PRINCIPAL.fullmatch(principal):
+            raise Rejected("access.static.leased", f"`{principal}` is a lease's", next_step="revoke the lease")
+        clock = asyncio.get_running_loop().time
+        started, ended, gone = clock(), 0, True
+        async with self._open_desk.seat() as seat:
+            role = await standing.look_up(seat.connection, principal, list(self._target.roles.values()))
+            if role is not None:
+                if role.administers or role.leased or principal == self._target.user:
+                    raise Denied(
+                        "access.static.protected",
+                        f"`{principal}` administers the server or carries leases: Remit does not end its login",
+                        next_step="have a person change its password on the server",
+                    )
+                await standing.end_login(seat.connection, principal)
+                ended, gone = await standing.end_sessions_of(seat.connection, role.oid, within=_SESSIONS_WITHIN)
+        return Revocation(
+            principal=principal,
+            gone=gone,
+            sessions_ended=ended,
+            proof=await self._prove_static(principal, secret) if gone else Unproved(why="a session would not end"),
+            duration=timedelta(seconds=clock() - started),
+        )
 
     async def install(self, instance: str) -> Sequence[str]:
-        """Install the functions, DDL notes and reaper in every database; we must be superuser. Returns the databases."""
+        """Install functions, DDL notes and reaper in every database, as a superuser; returns the databases."""
         script = installed_functions(instance, self._target.roles.values(), self._target.user)
         async with self._open_desk.seat() as seat:
             rows = await seat.connection.fetch(
@@ -262,11 +251,11 @@ class PostgresBroker:
             ready = list(work.locked.values())
             # 3. No prepared transaction, whose locks would block the rest.
             prepared = [(one, found) for one in ready for found in await leases.prepared_transactions(seat, one)]
-            databases = await leases.databases_of_interest(seat, ready) if ready else []
+            databases = await leases.databases_of_interest(seat, ready) if ready else {}
         for one, found in prepared:
             await self._roll_back(one, found, work)
         # 4. Every database is taken back.
-        await asyncio.gather(*(self._clean(database, ready, work) for database in databases))
+        await asyncio.gather(*(self._clean(database, oids, ready, work) for database, oids in databases.items()))
         # 5. The roles go, and 6. one last look for a session that was being born when we locked.
         await self._remove([one.principal for one in ready if one.principal not in work.stuck], work)
 
@@ -276,14 +265,18 @@ class PostgresBroker:
         except RemitError as error:
             work.stuck.setdefault(one.principal, f"a prepared transaction: {error.message}")
 
-    async def _clean(self, database: str, ready: Sequence[Locked], work: _Work) -> None:
+    async def _clean(self, database: str, oids: frozenset[int], ready: Sequence[Locked], work: _Work) -> None:
         try:
             async with self._open_desk.seat(database, instance=work.instance) as seat:
                 if not await leases.dirty(seat, ready):
                     return
         except RemitError as error:
             for one in ready:
-                work.stuck.setdefault(one.principal, f"database {database}: {error.message}")
+                if one.oid in oids:
+                    work.stuck.setdefault(one.principal, f"database {database}: {error.message}")
+                else:
+                    what = f"whatever {one.principal} did as its group in {database}: {error.message}"
+                    work.note(one, Trace(what=what, fate="not seen"))
             return
         for one in ready:
             try:
@@ -327,6 +320,12 @@ class PostgresBroker:
             _judge(tried, controls[order.database or self._target.database], self._address.user)
             for order, tried in zip(orders, attempts, strict=True)
         ]
+
+    async def _prove_static(self, principal: str, secret: str | None) -> Proof:
+        if secret is None:
+            return Unproved(why="the secret is not known, and only with it can a refusal be shown")
+        tried = await login(replace(self._address, user=principal), secret)
+        return _judge(tried, await login(self._address, self._secret), self._address.user)
 
     def _report(self, order: RevokeOrder, proof: Proof, work: _Work, duration: timedelta) -> Revocation:
         name = order.principal
@@ -384,62 +383,15 @@ def _judge(tried: Attempt, control: Attempt, broker: str) -> Proof:
         case Refused(), Admitted() if tried.is_authentication:
             return Proved(refusal=str(tried), control=f"login as {broker}")
         case Refused(), Admitted():
-            asked = "" if tried.asked else ", and asked for no password: trust or a like method says nothing of a secret"
+            asked = (
+                "" if tried.asked else ", and asked for no password: trust or a like method says nothing of a secret"
+            )
             return Unproved(why=f"the refusal is not of the credential: {tried}{asked}")
         case Refused(), Refused():
             return Unproved(why=f"the control was refused too: {control}")
         case Refused(), Unreached():
             return Unproved(why=f"the control could not be made: {control.why}")
     raise AssertionError((tried, control))
-
-
-def _checks(footing: Footing, control: Attempt, target: Target) -> list[Check]:
-    weak = footing.weak_hba
-    checks = [
-        Check(ok=True, title="the server answers", detail=f"PostgreSQL {footing.version}"),
-        Check(
-            ok=isinstance(control, Refused) and control.is_authentication,
-            title="logins are checked by SCRAM-SHA-256",
-            detail="a wrong password was refused" if isinstance(control, Refused) else f"a wrong password: {control}",
-            next_step="set scram-sha-256 in pg_hba.conf: without it no revocation can be proved",
-        ),
-        Check(
-            ok=not footing.superuser,
-            title="the broker holds no more than it needs",
-            detail=f"`{target.user}` is a superuser" if footing.superuser else "",
-            next_step="run `remit target install`, and give the target a login without rights",
-        ),
-        Check(
-            ok=footing.can_mint,
-            title="the broker can mint and revoke",
-            detail="; ".join(footing.lacks),
-            next_step="run `remit target install`, or grant: " + "; ".join(MANIFEST.needs[1:3]),
-        ),
-        Check(
-            ok=footing.reaped,
-            title="live sessions end when Remit is dead",
-            detail="the reaper is scheduled" if footing.reaped else "not fail-safe: no reaper is scheduled",
-            next_step="install pg_cron and run `remit target install`",
-        ),
-        Check(
-            ok=footing.prepared_transactions == 0,
-            title="prepared transactions are off",
-            detail=f"max_prepared_transactions = {footing.prepared_transactions}",
-            next_step="set max_prepared_transactions = 0 unless a transaction manager needs it",
-        ),
-    ]
-    if weak is None:
-        checks.append(Check(ok=False, title="pg_hba.conf asks for SCRAM", detail="`pg_hba_file_rules` is not readable"))
-    else:
-        checks.append(
-            Check(
-                ok=not weak,
-                title="pg_hba.conf asks for SCRAM",
-                detail="; ".join(weak[:5]),
-                next_step="replace trust, password and md5 by scram-sha-256",
-            )
-        )
-    return checks
 
 
 def _instance_of(principals: Sequence[str]) -> str:
@@ -452,16 +404,3 @@ def _instance_of(principals: Sequence[str]) -> str:
     if len(instances) != 1:
         raise Rejected("access.principal.foreign", "the principals are of more than one installation")
     return str(instances.pop())
-
-
-def _number(options: Mapping[str, str], key: str, *, default: int, most: int) -> int:
-    text = options.get(key, str(default))
-    if not re.fullmatch(r"[0-9]{1,7}", text) or not 1 <= int(text) <= most:
-        raise _bad_option(key, f"use a number from 1 to {most}")
-    return int(text)
-
-
-def _bad_option(key: str, next_step: str) -> Misconfigured:
-    return Misconfigured(
-        "access.target.option", f"the option `{key[:64]}` of the target is not understood", next_step=next_step
-    )

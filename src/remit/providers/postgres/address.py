@@ -91,8 +91,9 @@ class Address:
 
 
 def parse_url(url: str) -> Address:
-    """Read `postgres://USER@HOST[:PORT]/DATABASE[?sslmode=…&sslrootcert=…]`; a socket directory is percent-encoded or `?host=/DIR`.
+    """Read `postgres://USER@HOST[:PORT]/DATABASE[?sslmode=…&sslrootcert=…]`.
 
+    A socket directory is percent-encoded in the place of HOST, or comes as `?host=/DIR`.
     A password in it is refused (`access.target.password_in_url`): it would rest in shell histories and process lists.
     Raises `Rejected` (`access.target.url`) for anything else that is not understood, unknown parameters included.
     """

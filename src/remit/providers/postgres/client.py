@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -38,19 +37,17 @@ class Server:
 
 
 async def connect(
-    address: Address, password: str, *, timeout: timedelta = timedelta(seconds=10), application: str = "remit"
+    address: Address, password: str, *, within: timedelta = timedelta(seconds=10), application: str = "remit"
 ) -> Connection:
     """Open one connection. Raises `Unavailable`, `Rejected` (the login) or `Misconfigured` (driver, TLS, version)."""
     asyncpg = driver()
-    seconds = timeout.total_seconds()
     with translated_errors(address):
-        connection = await asyncpg.connect(
+        return await asyncpg.connect(
             **connection_arguments(address, password),
-            timeout=seconds,
+            timeout=within.total_seconds(),
             command_timeout=60,
             server_settings={"application_name": application, "search_path": "pg_catalog"},
         )
-    return connection
 
 
 def connection_arguments(address: Address, password: str) -> dict[str, Any]:
@@ -136,7 +133,7 @@ def driver() -> Any:
 
 @contextmanager
 def translated_errors(address: Address) -> Iterator[None]:
-    """Turn what asyncpg and the network raise into errors by whose move is next. Statements and values stay out of them."""
+    """Turn what asyncpg and the network raise into errors by whose move is next, without statements and values."""
     asyncpg = driver()
     try:
         yield

@@ -1,9 +1,8 @@
-"""The administrator's connections to one server, one small set for each database, with the broker's functions at hand."""
+"""The administrator's connections to one server, with the broker's functions at hand."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,15 +12,16 @@ from remit.providers.postgres.address import Address
 from remit.providers.postgres.client import Connection, close, connect, driver, translated_errors
 from remit.providers.postgres.script import installed_schema, session_functions
 
+APPLICATION = "remit broker"
+"""As our connections call themselves."""
 MAX_CONNECTIONS = 8
 """At once, over all databases of the server."""
-_MAX_IDLE = 4
 _LIVENESS_SECONDS = 5.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Seat:
-    """One connection in use: call `SELECT * FROM {seat.schema}.mint(…)` on `seat.connection`."""
+    """One connection in use: run `seat.call(…)` on `seat.connection`."""
 
     connection: Connection
     database: str
@@ -30,6 +30,11 @@ class Seat:
     """`pg_temp`, or `remit_<instance>` where the functions are installed and we may run them."""
     instance: str = ""
     idle_since: float = 0.0
+
+    def call(self, function: str, arguments: int) -> str:
+        """The statement that calls one of the broker's functions with `$1` … `$arguments`."""
+        values = ", ".join(f"${number}" for number in range(1, arguments + 1))
+        return f"SELECT * FROM {self.schema}.{function}({values})"  # noqa: S608
 
 
 class Desk:
@@ -40,7 +45,7 @@ class Desk:
         self._password = password
         self._groups = tuple(groups)
         self._limit = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._idle: defaultdict[str, list[Seat]] = defaultdict(list)
+        self._idle: list[Seat] = []
         self._closed = False
 
     @asynccontextmanager
@@ -66,25 +71,20 @@ class Desk:
     async def close(self) -> None:
         """Hang up everywhere; works twice, and before any connection was made."""
         self._closed = True
-        idle = [seat for seats in self._idle.values() for seat in seats]
-        self._idle.clear()
+        idle, self._idle = self._idle, []
         await asyncio.gather(*(close(seat.connection) for seat in idle))
 
     async def _take(self, database: str) -> Seat:
         if self._closed:
             raise Unavailable("access.target.closed", "the broker is closed")
         now = asyncio.get_running_loop().time()
-        while seats := self._idle[database]:
-            seat = seats.pop()
+        while database == self.address.database and self._idle:
+            seat = self._idle.pop()
             if await self._is_alive(seat, now):
                 return seat
             await self._retire(seat)
-        # Idle connections elsewhere count against the server's limit too.
-        for seats in self._idle.values():
-            while sum(map(len, self._idle.values())) > _MAX_IDLE and seats:
-                await self._retire(seats.pop(0))
         address = replace(self.address, database=database)
-        connection = await connect(address, self._password, application="remit broker")
+        connection = await connect(address, self._password, application=APPLICATION)
         return Seat(connection=connection, database=database, address=address)
 
     async def _is_alive(self, seat: Seat, now: float) -> bool:
@@ -100,11 +100,14 @@ class Desk:
         return True
 
     async def _put_back(self, seat: Seat) -> None:
-        if self._closed or seat.connection.is_closed() or seat.connection.is_in_transaction():
+        # Only the target's own database keeps connections: elsewhere they would be in the way of DROP DATABASE, and in
+        # a template of CREATE DATABASE.
+        passing = seat.database != self.address.database
+        if self._closed or passing or seat.connection.is_closed() or seat.connection.is_in_transaction():
             await self._retire(seat)
             return
         seat.idle_since = asyncio.get_running_loop().time()
-        self._idle[seat.database].append(seat)
+        self._idle.append(seat)
 
     async def _retire(self, seat: Seat) -> None:
         if not seat.connection.is_closed():
@@ -113,8 +116,9 @@ class Desk:
     async def _equip(self, seat: Seat, instance: str) -> None:
         schema = installed_schema(instance)
         installed = await seat.connection.fetchval(
-            "SELECT coalesce(has_schema_privilege(n.oid, 'USAGE') AND bool_and(has_function_privilege(p.oid, 'EXECUTE')),"
-            " false) FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid"
+            "SELECT coalesce(has_schema_privilege(n.oid, 'USAGE')"
+            " AND bool_and(has_function_privilege(p.oid, 'EXECUTE')), false)"
+            " FROM pg_namespace n JOIN pg_proc p ON p.pronamespace = n.oid"
             " WHERE n.nspname = $1 AND p.proname = ANY (ARRAY['mint', 'lock', 'terminate', 'dirty', 'clean', 'remove'])"
             " GROUP BY n.oid HAVING count(*) = 6",
             schema,

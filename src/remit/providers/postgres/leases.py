@@ -75,10 +75,9 @@ async def mint(
     label: str,
 ) -> int:
     """Make the role `principal`, or bring it up to this order; returns its oid."""
-    statement = f"SELECT {seat.schema}.mint($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608
     values = (principal, verifier, until, connections, group, own, label)
     try:
-        oid: int = await _again(lambda: seat.connection.fetchval(statement, *values))
+        oid: int = await _again(lambda: seat.connection.fetchval(seat.call("mint", 7), *values))
     except driver().PostgresError as error:
         raise _own_error(error) from None
     return oid
@@ -87,17 +86,16 @@ async def mint(
 async def renew(seat: Seat, principals: Sequence[str], until: datetime) -> list[str]:
     """Move the native expiry of those that exist and may log in; returns them."""
     rows = await seat.connection.fetch(
-        f"SELECT r FROM {seat.schema}.renew($1, $2) AS r",  # noqa: S608
+        seat.call("renew", 2),
         list(principals),
         until,
     )
-    return [row["r"] for row in rows]
+    return [row["renew"] for row in rows]
 
 
 async def lock(seat: Seat, principals: Sequence[str]) -> list[Locked]:
     """Forbid new logins of those that exist, and commit."""
-    statement = f"SELECT * FROM {seat.schema}.lock($1)"  # noqa: S608
-    rows = await _again(lambda: seat.connection.fetch(statement, list(principals)))
+    rows = await _again(lambda: seat.connection.fetch(seat.call("lock", 1), list(principals)))
     return [
         Locked(
             principal=row["principal"],
@@ -120,7 +118,7 @@ async def end_sessions(seat: Seat, oids: Sequence[int], *, within: timedelta) ->
     seen: set[tuple[int, int]] = set()
     pause = 0.002
     while True:
-        rows = await seat.connection.fetch(f"SELECT * FROM {seat.schema}.terminate($1)", list(oids))  # noqa: S608
+        rows = await seat.connection.fetch(seat.call("terminate", 1), list(oids))
         left = {row["id"] for row in rows}
         seen |= {(row["id"], row["process"]) for row in rows}
         if not left or loop.time() > deadline:
@@ -188,7 +186,7 @@ async def _roll_back_as_owner(seat: Seat, statement: str, owner: str, what: str)
 async def dirty(seat: Seat, locked: Sequence[Locked]) -> bool:
     """Whether any of these may have left something in this database."""
     answer: bool = await seat.connection.fetchval(
-        f"SELECT {seat.schema}.dirty($1, $2, $3, $4)",  # noqa: S608
+        seat.call("dirty", 4),
         [one.principal for one in locked],
         [one.oid for one in locked],
         sorted({group for one in locked for group in one.groups}),
@@ -199,32 +197,37 @@ async def dirty(seat: Seat, locked: Sequence[Locked]) -> bool:
 
 async def clean(seat: Seat, locked: Locked, kept: Sequence[str]) -> list[Trace]:
     """Take one database back from a lease; tried again where a concurrent change came between."""
-    statement = f"SELECT * FROM {seat.schema}.clean($1, $2, $3, $4, $5, $6)"  # noqa: S608
     values = (locked.principal, locked.oid, list(locked.groups), locked.since, locked.exclusive, list(kept))
-    rows = await _again(lambda: seat.connection.fetch(statement, *values))
+    rows = await _again(lambda: seat.connection.fetch(seat.call("clean", 6), *values))
     return [Trace(what=row["what"], fate=row["fate"]) for row in rows]
 
 
 async def remove(seat: Seat, principals: Sequence[str]) -> None:
     """Drop the roles, all in one transaction."""
-    await _again(lambda: seat.connection.execute(f"SELECT {seat.schema}.remove($1)", list(principals)))  # noqa: S608
+    await _again(lambda: seat.connection.execute(seat.call("remove", 1), list(principals)))
 
 
-async def databases_of_interest(seat: Seat, locked: Sequence[Locked]) -> list[str]:
-    """The databases that a lease could have entered or has left something in: the server's own list, in order."""
+async def databases_of_interest(seat: Seat, locked: Sequence[Locked]) -> dict[str, frozenset[int]]:
+    """The databases in which these leases or their groups own or are granted something, each with the oids of who does.
+
+    Elsewhere nothing of theirs can have been made or changed: owners and ACL entries of all databases are in
+    `pg_shdepend`, which all share. A database that admits nobody is named too: cleaning it then fails, loudly.
+    """
     rows = await seat.connection.fetch(
-        "SELECT datname FROM pg_database d WHERE datallowconn AND (EXISTS (SELECT FROM unnest($1::oid[]) AS i(id)"
-        " JOIN pg_roles r ON r.oid = i.id WHERE has_database_privilege(r.oid, d.oid, 'CONNECT'))"
-        " OR EXISTS (SELECT FROM pg_shdepend s WHERE s.dbid = d.oid AND s.refclassid = 'pg_authid'::regclass"
-        " AND s.refobjid = ANY ($1::oid[]))) ORDER BY datname",
+        "SELECT datname::text, array_agg(DISTINCT s.refobjid) AS oids"
+        " FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid"
+        " WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY ($1::oid[])"
+        " GROUP BY datname ORDER BY datname",
         sorted({oid for one in locked for oid in (one.oid, *one.groups)}),
     )
-    return [row["datname"] for row in rows]
+    return {row["datname"]: frozenset(row["oids"]) for row in rows}
 
 
 async def existing(seat: Seat, pattern: str) -> list[str]:
     """The names of the roles that match `pattern`, a regular expression."""
-    rows = await seat.connection.fetch("SELECT rolname::text FROM pg_roles WHERE rolname ~ $1 ORDER BY rolname", pattern)
+    rows = await seat.connection.fetch(
+        "SELECT rolname::text FROM pg_roles WHERE rolname ~ $1 ORDER BY rolname", pattern
+    )
     return [row["rolname"] for row in rows]
 
 

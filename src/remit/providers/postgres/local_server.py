@@ -20,11 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from remit.kernel.errors import Misconfigured, Unavailable
 from remit.providers.postgres.address import Address
 
 _START_SECONDS = 60.0
+_PORTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ def local_server(
         )
     account = _account()
     # A Unix socket's path ends at 107 bytes: a short directory, whatever TMPDIR says.
-    root = Path(tempfile.mkdtemp(prefix="remit-pg-", dir="/tmp"))  # noqa: S108
+    root = Path(tempfile.mkdtemp(prefix="remit-pg-", dir="/tmp"))
     process: subprocess.Popen[bytes] | None = None
     try:
         directory = _reachable(versions[wanted], root, account)
@@ -95,9 +97,19 @@ def local_server(
         (root / "s").mkdir(mode=0o755)
         _give(root / "s", account)
         data = _initialise(directory, root, account, user, password)
-        port = _free_port()
-        _configure(data, port, root / "s", settings or {})
-        process = _start(directory, data, root, account)
+        _configure(data, root / "s", settings or {})
+        # A free port may be taken before the server has it: another is tried, the last failure is told.
+        for attempt in range(_PORTS):
+            port = _free_port()
+            process = _start(directory, data, port, root, account)
+            try:
+                _wait(data, process, root / "log")
+                break
+            except Unavailable:
+                _stop(process)
+                if attempt + 1 == _PORTS:
+                    raise
+        assert process is not None
         server = LocalServer(
             major=wanted,
             bin=directory,
@@ -109,7 +121,6 @@ def local_server(
             password=password,
             pid=process.pid,
         )
-        _wait(server, process, root / "log")
         yield server
     finally:
         if process is not None:
@@ -181,12 +192,14 @@ def _initialise(directory: Path, root: Path, account: pwd.struct_passwd | None, 
     with open(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
         file.write(password)
     _give(secret, account)
-    command = [
+    command: list[str | Path] = [
         directory / "initdb", "--pgdata", data, "--auth=scram-sha-256", f"--username={user}", f"--pwfile={secret}",
         "--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C",
     ]  # fmt: skip
     try:
-        done = subprocess.run(command, capture_output=True, timeout=120, cwd="/", check=False, **_as(account))
+        done: subprocess.CompletedProcess[bytes] = subprocess.run(
+            command, capture_output=True, timeout=120, cwd="/", check=False, **_as(account)
+        )
     finally:
         secret.unlink()
     if done.returncode != 0:
@@ -194,10 +207,9 @@ def _initialise(directory: Path, root: Path, account: pwd.struct_passwd | None, 
     return data
 
 
-def _configure(data: Path, port: int, sockets: Path, settings: Mapping[str, str]) -> None:
+def _configure(data: Path, sockets: Path, settings: Mapping[str, str]) -> None:
     ours = {
         "listen_addresses": "127.0.0.1",
-        "port": str(port),
         "unix_socket_directories": str(sockets),
         "fsync": "off",
         "synchronous_commit": "off",
@@ -213,10 +225,12 @@ def _configure(data: Path, port: int, sockets: Path, settings: Mapping[str, str]
         file.writelines(lines)
 
 
-def _start(directory: Path, data: Path, root: Path, account: pwd.struct_passwd | None) -> subprocess.Popen[bytes]:
+def _start(
+    directory: Path, data: Path, port: int, root: Path, account: pwd.struct_passwd | None
+) -> subprocess.Popen[bytes]:
     with (root / "log").open("wb") as log:
         return subprocess.Popen(
-            [directory / "postgres", "-D", data],
+            [directory / "postgres", "-D", data, "-p", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -226,9 +240,9 @@ def _start(directory: Path, data: Path, root: Path, account: pwd.struct_passwd |
         )
 
 
-def _wait(server: LocalServer, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(data: Path, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    ready = server.data / "postmaster.pid"
+    ready = data / "postmaster.pid"
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
@@ -252,7 +266,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def _as(account: pwd.struct_passwd | None) -> dict[str, object]:
+def _as(account: pwd.struct_passwd | None) -> dict[str, Any]:
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
     if account is None:
         return {"env": environment}

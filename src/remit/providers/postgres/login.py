@@ -66,19 +66,19 @@ async def login(
     address: Address,
     password: str,
     *,
-    timeout: timedelta = timedelta(seconds=10),
+    within: timedelta = timedelta(seconds=10),
     randomness: Callable[[int], bytes] = os.urandom,
 ) -> Attempt:
     """Try to log in as `address.user` with `password`, and leave again. Never raises for what the server does."""
     try:
-        async with asyncio.timeout(timeout.total_seconds()):
+        async with asyncio.timeout(within.total_seconds()):
             reader, writer = await _open(address)
             try:
                 return await _converse(reader, writer, address, ScramClient(password, randomness(18)))
             finally:
                 writer.close()
     except TimeoutError:
-        return Unreached(why=f"no answer within {timeout.total_seconds():g} s")
+        return Unreached(why=f"no answer within {within.total_seconds():g} s")
     except ssl.SSLError as error:
         return Unreached(why=f"TLS failed: {error.reason or 'no reason given'}".lower())
     except (OSError, asyncio.IncompleteReadError, struct.error) as error:

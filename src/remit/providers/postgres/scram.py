@@ -45,7 +45,7 @@ class ScramClient:
         return f"n,,{self._bare}".encode()
 
     def final(self, server_first: bytes) -> bytes:
-        """Answer the server's challenge; `Rejected` (`access.server.scram`) when it is malformed or not for our nonce."""
+        """Answer the server's challenge; `Rejected` (`access.server.scram`) when it is malformed or not for us."""
         try:
             text = server_first.decode()
             fields = dict(part.split("=", 1) for part in text.split(","))

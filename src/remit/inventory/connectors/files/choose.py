@@ -26,7 +26,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Understands one sort of file. `read` is pure: bytes on a sheet → facts on the sheet; it may raise `ValueError`."""
+    """Understands one sort of file. `read` is pure: bytes → facts, both on the sheet; it may raise `ValueError`."""
 
     id: str
     reads: str
@@ -37,71 +37,80 @@ class Reader:
     """Reads what a distribution installs too (units, not libraries)."""
 
 
-_Hit = tuple[tuple[str, ...], Reader]
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    rank: tuple[bool, int]
+    """Rules bound to a directory come first, then the order in which readers are listed."""
+    under: tuple[str, ...]
+    reader: Reader
+    regex: re.Pattern[str] | None = None
+
+    def fits(self, directory: str) -> bool:
+        return not self.under or any(directory == place or directory.endswith("/" + place) for place in self.under)
 
 
 class Chooser:
-    """Maps (directory, name) to a reader with two look-ups for nearly every file."""
+    """Maps (directory, name) to a reader with two look-ups and one match for nearly every file."""
 
     def __init__(self, readers: Iterable[Reader]) -> None:
-        self._names: dict[str, list[_Hit]] = {}
-        self._suffixes: dict[str, list[_Hit]] = {}
-        self._regexes: list[tuple[re.Pattern[str], tuple[str, ...], Reader]] = []
-        self._whole: list[_Hit] = []
-        sources = []
-        for reader in readers:
+        self._names: dict[str, list[_Rule]] = {}
+        self._suffixes: dict[str, list[_Rule]] = {}
+        self._regexes: list[_Rule] = []
+        self._whole: list[_Rule] = []
+        for order, reader in enumerate(readers):
             for pattern in reader.patterns:
+                rule = _Rule((not pattern.under, order), pattern.under, reader)
                 for key in pattern.names:
-                    self._names.setdefault(key, []).append((pattern.under, reader))
+                    self._names.setdefault(key, []).append(rule)
                 for key in pattern.suffixes:
-                    self._suffixes.setdefault(key, []).append((pattern.under, reader))
+                    self._suffixes.setdefault(key, []).append(rule)
                 if pattern.regex:
-                    self._regexes.append((re.compile(pattern.regex), pattern.under, reader))
-                    sources.append(pattern.regex)
-                if not (pattern.names or pattern.suffixes or pattern.regex):
-                    self._whole.append((pattern.under, reader))
+                    self._regexes.append(_Rule(rule.rank, pattern.under, reader, re.compile(pattern.regex)))
+                elif not (pattern.names or pattern.suffixes):
+                    self._whole.append(rule)
+        sources = [rule.regex.pattern for rule in self._regexes if rule.regex]
         self._any = re.compile("|".join(f"(?:{source})" for source in sources) or r"(?!)")
-        self.of_directory = lru_cache(maxsize=4096)(self._of_directory)
+        self._directories: dict[str, Reader | None] = {}
 
     def choose(self, directory: str, name: str) -> Reader | None:
         """The reader for the file `name` in `directory` (absolute); `None` for nearly all."""
         lower = name.lower()
-        if (hits := self._names.get(lower)) and (reader := _fitting(hits, directory)):
-            return reader
-        if self._any.fullmatch(lower):
-            for regex, under, reader in self._regexes:
-                if regex.fullmatch(lower) and _lies_under(directory, under):
-                    return reader
         dot = lower.rfind(".")
-        if dot >= 0 and (hits := self._suffixes.get(lower[dot:])) and (reader := _fitting(hits, directory)):
-            return reader
-        return self.of_directory(directory)
+        rules: list[_Rule] = [*self._names.get(lower, ()), *(self._suffixes.get(lower[dot:], ()) if dot >= 0 else ())]
+        if self._any.fullmatch(lower):
+            rules += [rule for rule in self._regexes if rule.regex and rule.regex.fullmatch(lower)]
+        if rules and (fitting := [rule for rule in rules if rule.fits(directory)]):
+            fitting.sort(key=lambda rule: rule.rank)
+            return fitting[0].reader
+        return self._of_directory(directory)
 
     def _of_directory(self, directory: str) -> Reader | None:
-        return _fitting(self._whole, directory)
-
-
-def _fitting(hits: Iterable[_Hit], directory: str) -> Reader | None:
-    return next((reader for under, reader in hits if _lies_under(directory, under)), None)
-
-
-def _lies_under(directory: str, under: tuple[str, ...]) -> bool:
-    return not under or any(directory == place or directory.endswith("/" + place) for place in under)
+        """The reader of every file of a directory; the last answer is remembered: files come directory by directory."""
+        if directory not in self._directories:
+            self._directories = {directory: next((rule.reader for rule in self._whole if rule.fits(directory)), None)}
+        return self._directories[directory]
 
 
 _VENDOR = re.compile(
     r"/(?:site-packages|dist-packages|node_modules|bower_components|vendor|third[_-]party|\.cargo/registry|go/pkg/mod|"
     r"\.m2/repository|\.rustup|\.pyenv/versions|\.gradle)(?:/|$)|^/(?:usr/(?:lib|lib64|share|include|src|libexec)|lib|lib64)(?:/|$)"
 )
-_TEST = re.compile(r"(?:^|/)(?:tests?|testing|test[_-]?data|fixtures?|__tests__|__fixtures__|specs?|mocks?|vectors|testcases)(?:/|$)", re.I)
-_EXAMPLE = re.compile(r"(?:^|/)(?:examples?|samples?|templates?|skeleton|boilerplate|playground|tutorials?)(?:/|$)", re.I)
+_TEST = re.compile(
+    r"(?:^|/)(?:tests?|testing|test[_-]?data|fixtures?|__tests__|__fixtures__|specs?|mocks?|vectors|testcases)(?:/|$)",
+    re.I,
+)
+_EXAMPLE = re.compile(
+    r"(?:^|/)(?:examples?|samples?|templates?|skeleton|boilerplate|playground|tutorials?)(?:/|$)", re.I
+)
 _DOCUMENT = re.compile(r"(?:^|/)(?:docs?|documentation|man|wiki)(?:/|$)", re.I)
-_EXAMPLE_FILE = re.compile(r".*[.\-_](?:examples?|samples?|templates?|tmpl|tpl|dist|defaults?|schema|test|ci)(?:\.\w+)?", re.I)
+_EXAMPLE_FILE = re.compile(
+    r".*[.\-_](?:examples?|samples?|templates?|tmpl|tpl|dist|defaults?|schema|test|ci)(?:\.\w+)?", re.I
+)
 
 
 @lru_cache(maxsize=4096)
 def role_of_directory(directory: str, root: str) -> Role:
-    """What the path says of the purpose of its files: libraries by the whole path, the rest by what lies below `root`."""
+    """What the path says of its files' purpose: library by the whole path, the rest by what lies below `root`."""
     if _VENDOR.search(directory):
         return Role.VENDOR
     below = directory[len(root) :]

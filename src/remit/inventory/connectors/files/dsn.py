@@ -17,15 +17,21 @@ _DEFAULT_PORT = {
 }  # fmt: skip
 _SYSTEM = {
     "postgres": "postgres", "postgresql": "postgres", "pgsql": "postgres", "timescaledb": "postgres", "mysql": "mysql",
-    "mariadb": "mysql", "redis": "redis", "rediss": "redis", "amqp": "rabbitmq", "amqps": "rabbitmq", "mongodb": "mongodb",
+    "mariadb": "mysql", "redis": "redis", "rediss": "redis", "amqp": "rabbitmq", "amqps": "rabbitmq",
+    "mongodb": "mongodb",
     "mssql": "mssql", "sqlserver": "mssql", "clickhouse": "clickhouse", "nats": "nats", "tls": "nats", "ldap": "ldap",
     "ldaps": "ldap", "oracle": "oracle", "smtp": "smtp", "smtps": "smtp", "cassandra": "cassandra", "kafka": "kafka",
     "http": "http", "https": "http", "ftp": "ftp", "ftps": "ftp", "sftp": "sftp", "ssh": "ssh", "git": "git",
-    "elasticsearch": "elasticsearch", "mqtt": "mqtt", "mqtts": "mqtt", "cockroachdb": "postgres", "snowflake": "snowflake",
+    "elasticsearch": "elasticsearch", "mqtt": "mqtt", "mqtts": "mqtt",
+    "cockroachdb": "postgres", "snowflake": "snowflake",
 }  # fmt: skip
 DATABASES = frozenset({"postgres", "mysql", "mongodb", "mssql", "clickhouse", "oracle", "cassandra", "snowflake"})
-_URL = re.compile(r"(?<![\w+.-])([A-Za-z][A-Za-z0-9+.-]{1,30})://([^/?#\s\"'`<>]{0,4000})(/[^?#\s\"'`<>]{0,1000})?(\?[^#\s\"'`<>]{0,2000})?")
-_QUERY_SECRET = re.compile(r"(?:^|[?&])(password|passwd|pass|pwd|sslpassword|authtoken|access_token|token|api_?key)=([^&]*)", re.I)
+_URL = re.compile(
+    r"(?<![\w+.-])([A-Za-z][A-Za-z0-9+.-]{1,30})://([^/?#\s\"'`<>]{0,4000})(/[^?#\s\"'`<>]{0,1000})?(\?[^#\s\"'`<>]{0,2000})?"
+)
+_QUERY_SECRET = re.compile(
+    r"(?:^|[?&])(password|passwd|pass|pwd|sslpassword|authtoken|access_token|token|api_?key)=([^&]*)", re.I
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +85,11 @@ def _host_port(place: str) -> tuple[str, str]:
     return unquote(host), port if port.isdigit() else ""
 
 
-_CONNINFO = re.compile(r"\b(host|hostaddr|port|user|username|password|dbname|database|server|uid|pwd|user id|data source)\s*=\s*('[^']*'|[^\s;]+)", re.I)
+_CONNINFO = re.compile(
+    r"\b(host|hostaddr|port|user|username|password|dbname|database|server|uid|pwd|user id|data source)"
+    r"\s*=\s*('[^']*'|[^\s;]+)",
+    re.I,
+)
 _CONNINFO_NAME = {
     "hostaddr": "host", "server": "host", "data source": "host", "username": "user", "uid": "user", "user id": "user",
     "pwd": "password", "dbname": "database",
@@ -87,7 +97,7 @@ _CONNINFO_NAME = {
 
 
 def parse_conninfo(value: str) -> Dsn | None:
-    """Read a connection string in key=value form (libpq's, or ADO's with semicolons); `None` without host and password."""
+    """Read a key=value connection string (libpq's, or ADO's with semicolons); `None` without host and password."""
     if len(value) > 4000:
         return None
     parts = {_CONNINFO_NAME.get(key.lower(), key.lower()): item.strip("'") for key, item in _CONNINFO.findall(value)}

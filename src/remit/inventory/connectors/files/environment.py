@@ -24,7 +24,7 @@ _PORTS = {"5432": "postgres", "3306": "mysql", "6379": "redis", "5672": "rabbitm
 
 
 def record_settings(sheet: Sheet, settings: Iterable[Setting], *, holders: Iterable[Name] = ()) -> list[Name]:
-    """Record every secret among `settings`, each tied to the login that its neighbours name; answers the credentials."""
+    """Record every secret among `settings`, tied to the login that its neighbours name; answers the credentials."""
     listed = list(settings)
     by_name = {setting.key.upper().replace("-", "_").replace(".", "_"): setting.value for setting in listed}
     held = tuple(holders)
@@ -73,7 +73,9 @@ def _login(key: str, by_name: Mapping[str, str]) -> tuple[str, str, str, str, st
     user, host, port = beside("USER", "USERNAME", "LOGIN"), beside("HOST", "HOSTNAME", "SERVER", "ADDR"), beside("PORT")
     system = next((_ENGINES[part] for part in prefix.split("_") if part in _ENGINES), None) or _PORTS.get(port)
     if system is None and prefix in {"DB", "DATABASE"}:
-        system = _ENGINES.get(beside("CONNECTION", "ENGINE", "TYPE", "DRIVER", "DIALECT").upper().removeprefix("DJANGO.DB.BACKENDS."))
+        system = _ENGINES.get(
+            beside("CONNECTION", "ENGINE", "TYPE", "DRIVER", "DIALECT").upper().removeprefix("DJANGO.DB.BACKENDS.")
+        )
     if system is None or not (user or system == "redis"):
         return None
     return system, host, port, user or "default", beside("DB", "DATABASE", "NAME", "DBNAME")
@@ -132,7 +134,13 @@ def settings_of(document: Document, *path: str | int) -> list[Setting]:
             return []
     if isinstance(node, dict):
         return [
-            Setting("", key, value, document.line(*path, key) or 1) for key, value in node.items() if isinstance(value, str)
+            Setting("", key, value, document.line(*path, key) or 1)
+            for key, value in node.items()
+            if isinstance(value, str)
         ]
-    pairs = [(index, *item.partition("=")) for index, item in enumerate(node if isinstance(node, list) else []) if isinstance(item, str)]
+    pairs = [
+        (index, *item.partition("="))
+        for index, item in enumerate(node if isinstance(node, list) else [])
+        if isinstance(item, str)
+    ]
     return [Setting("", key, value, document.line(*path, index) or 1) for index, key, _, value in pairs]

@@ -11,9 +11,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
-Tree: TypeAlias = Union[None, bool, str, list["Tree"], dict[str, "Tree"]]  # noqa: UP040, UP007
+Tree: TypeAlias = bool | str | list["Tree"] | dict[str, "Tree"] | None
 Path: TypeAlias = tuple[str | int, ...]
 
 MAX_NODES = 60_000

@@ -9,11 +9,11 @@ Spec: RFC 7468 (PEM), RFC 5280 §4.1.2.7 (SPKI), RFC 4253 §6.6 and OpenSSH PROT
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,14 @@ MAX_BLOCKS = 2_000
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,60})-----(.{1,200000}?)-----END \1-----", re.DOTALL)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the library's warnings of deprecated forms: here they are a finding, not a reason to fail."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PemBlock:
     """One armoured block: its label, text and first line."""
@@ -36,7 +44,7 @@ class PemBlock:
 
 
 def pem_blocks(data: bytes) -> Iterator[PemBlock]:
-    """Yield the PEM blocks of `data`, at most `MAX_BLOCKS`; escaped line ends (`\\n` in JSON or dotenv) are restored."""
+    """Yield the PEM blocks of `data`, at most `MAX_BLOCKS`; escaped line ends (JSON, dotenv) are restored."""
     if b"\\n" in data and b"-----BEGIN" in data:
         data = data.replace(b"\\r", b"").replace(b"\\n", b"\n")
     seen, line = 0, 1
@@ -70,7 +78,7 @@ def public_part(key: PublicKeyTypes) -> PublicPart:
 
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     algorithm = type(key).__name__.removeprefix("_").removesuffix("PublicKey").lower()
-    names = {"ellipticcurve": "ecdsa"}
+    names = {"ec": "ecdsa", "ellipticcurve": "ecdsa"}
     return PublicPart(
         fingerprint=sha256(der),
         algorithm=names.get(algorithm, algorithm),
@@ -113,8 +121,7 @@ def read_private_der(data: bytes, *, pem: bool = False) -> PrivatePart:
     from cryptography.hazmat.primitives import serialization
 
     load = serialization.load_pem_private_key if pem else serialization.load_der_private_key
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecated algorithms are a finding, not a reason to fail
+    with quiet():
         try:
             key = load(data, password=None, unsafe_skip_rsa_key_validation=True)
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -126,7 +133,7 @@ def _body(block: PemBlock) -> bytes:
     lines = block.text.replace(b"\r", b"").split(b"\n")[1:-1]
     try:
         return base64.b64decode(b"".join(line.strip() for line in lines))
-    except binascii.Error:
+    except ValueError:
         raise Malformed("no base64") from None
 
 
@@ -144,7 +151,10 @@ def read_openssh(blob: bytes) -> PrivatePart:
     public = read_ssh_public(wire.string())
     encrypted = cipher != b"none"
     return PrivatePart(
-        public=public, encrypted=encrypted, format="openssh", comment="" if encrypted else _comment(wire.string(), public)
+        public=public,
+        encrypted=encrypted,
+        format="openssh",
+        comment="" if encrypted else _comment(wire.string(), public),
     )
 
 
@@ -181,7 +191,9 @@ class _Wire:
         return self._data[self._at - count : self._at]
 
 
-_SSH_NAME = re.compile(r"(?:ssh-(?:rsa|dss|ed25519|ed448)|ecdsa-sha2-[\w-]+|sk-[\w@.-]+|rsa-sha2-\d+)(?:-cert-v01@openssh\.com)?")
+_SSH_NAME = re.compile(
+    r"(?:ssh-(?:rsa|dss|ed25519|ed448)|ecdsa-sha2-[\w-]+|sk-[\w@.-]+|rsa-sha2-\d+)(?:-cert-v01@openssh\.com)?"
+)
 
 
 def is_ssh_type(word: str) -> bool:
@@ -190,7 +202,7 @@ def is_ssh_type(word: str) -> bool:
 
 
 def read_ssh_public(blob: bytes) -> PublicPart:
-    """Describe a public key in SSH wire format; of a kind that has no SPKI (security keys) the blob itself is hashed."""
+    """Describe a public key in SSH wire format; one of a kind without SPKI (security keys) is hashed as it is."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
@@ -199,8 +211,7 @@ def read_ssh_public(blob: bytes) -> PublicPart:
         raise Malformed("no SSH key")
     shown = "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
     line = kind.encode() + b" " + base64.b64encode(blob)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             part = public_part(serialization.load_ssh_public_key(line))
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -208,14 +219,12 @@ def read_ssh_public(blob: bytes) -> PublicPart:
                 raise Malformed("no SSH key") from None
             algorithm = "dsa" if kind == "ssh-dss" else kind.partition("@")[0]
             part = PublicPart(fingerprint=sha256(blob), algorithm=algorithm)
-    return PublicPart(
-        fingerprint=part.fingerprint, algorithm=part.algorithm, bits=part.bits, ssh_fingerprint=shown
-    )
+    return PublicPart(fingerprint=part.fingerprint, algorithm=part.algorithm, bits=part.bits, ssh_fingerprint=shown)
 
 
 def read_ssh_line(word: str) -> PublicPart:
     """Describe the base64 field of a public-key line."""
     try:
         return read_ssh_public(base64.b64decode(word, validate=True))
-    except binascii.Error:
+    except ValueError:
         raise Malformed("no SSH key") from None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from remit.inventory.connectors.files.formats import Malformed
-from remit.inventory.connectors.files.keys import PemBlock, PrivatePart, public_part, read_private_pem, sha256
+from remit.inventory.connectors.files.keys import PemBlock, PrivatePart, public_part, quiet, read_private_pem, sha256
 from remit.inventory.connectors.files.sheet import Sheet, clean
 from remit.inventory.model import Attribute, CredentialKind, IdentityKind, Severity
 from remit.kernel.ids import Name
@@ -38,8 +37,7 @@ def load_certificate(data: bytes, *, pem: bool) -> x509.Certificate:
     """Parse a certificate; `Malformed` when it is none."""
     from cryptography import x509
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         try:
             return x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
         except (ValueError, TypeError):
@@ -88,14 +86,16 @@ def record_private(
 
 def _finding_of_clear_key(sheet: Sheet, node: Name, line: int | None) -> None:
     # A server's own key must be readable by the server: only who else reads it is a finding there.
-    own = sheet.file.account == "root" and not (sheet.file.open_to_all or sheet.file.open_to_group or sheet.file.tracked)
+    own = sheet.file.account == "root" and not (
+        sheet.file.open_to_all or sheet.file.open_to_group or sheet.file.tracked
+    )
     sheet.finding(
         "unencrypted-key",
         Severity.INFO if own else Severity.HIGH if sheet.file.tracked else Severity.MEDIUM,
         f"private key {sheet.file.name} has no passphrase",
         "who copies the file has the identity, for as long as anything trusts the key"
         + ("; it is under version control: every clone has it" if sheet.file.tracked else ""),
-        f"see what it opens with `remit blast {node}`; replace it by an SVID (`remit entry create`) or a certificate per task",
+        f"see what it opens with `remit blast {node}`; replace it by an SVID: `remit entry create`",
         subject=node,
         line=line,
     )
@@ -116,14 +116,17 @@ def weak_key(sheet: Sheet, node: Name, what: str, line: int | None) -> None:
 
 def record_certificate(sheet: Sheet, certificate: x509.Certificate, *, line: int | None = None) -> Name:
     """Record a certificate and whom it names; the fingerprint is that of its key."""
+    with quiet():
+        return _record_certificate(sheet, certificate, line)
+
+
+def _record_certificate(sheet: Sheet, certificate: x509.Certificate, line: int | None) -> Name:
     from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            public = public_part(certificate.public_key())
-            subject = certificate.subject.rfc4514_string()
-            issuer = certificate.issuer.rfc4514_string()
+        public = public_part(certificate.public_key())
+        subject = certificate.subject.rfc4514_string()
+        issuer = certificate.issuer.rfc4514_string()
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise Malformed("a certificate of an unknown key") from None
     names, uris = _alternative_names(certificate)
@@ -206,7 +209,8 @@ def _findings_of_certificate(
     renew = "renew it, or let the workload fetch an SVID that renews itself: `remit entry create`"
     if end < sheet.now:
         sheet.finding(
-            "expired-certificate", Severity.LOW if authority else Severity.MEDIUM, f"certificate of {title} has expired",
+            "expired-certificate", Severity.LOW if authority else Severity.MEDIUM,
+            f"certificate of {title} has expired",
             f"it ended {end:%Y-%m-%d}; what still accepts it does not check", renew, subject=node, line=line,
         )  # fmt: skip
     elif end < sheet.now + SOON:

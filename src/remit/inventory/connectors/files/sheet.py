@@ -36,9 +36,17 @@ from remit.inventory.model import (
 )
 from remit.kernel.ids import Name, credential_name, name
 
-_HARMLESS = {Role.TEST: Severity.LOW, Role.EXAMPLE: Severity.LOW, Role.DOCUMENTATION: Severity.LOW, Role.VENDOR: Severity.INFO}
+_HARMLESS = {
+    Role.TEST: Severity.LOW,
+    Role.EXAMPLE: Severity.LOW,
+    Role.DOCUMENTATION: Severity.LOW,
+    Role.VENDOR: Severity.INFO,
+}
 _ORDER = tuple(Severity)
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0", "host.docker.internal", "db", "postgres", "mysql", "redis"})  # noqa: S104
+_LOOPBACK = frozenset({
+    "localhost", "127.0.0.1", "::1", "0.0.0.0", "host.docker.internal", "db", "postgres", "mysql", "redis",  # noqa: S104
+})  # fmt: skip
+"""Names that mean another server on every machine."""
 MAX_FACTS = 20_000
 
 
@@ -247,7 +255,9 @@ class Sheet:
         self, node: Name, label: str, known: values.Recognised | None, line: int | None, loopback: bool
     ) -> None:
         severity = Severity.HIGH if known or self.file.tracked else Severity.MEDIUM
-        if loopback or (known and (known.attributes.get("checksum") == "fail" or known.attributes.get("mode") == "test")):
+        if loopback or (
+            known and (known.attributes.get("checksum") == "fail" or known.attributes.get("mode") == "test")
+        ):
             severity = Severity.LOW
         if known and known.expires and known.expires < self.now:
             severity = Severity.INFO
@@ -287,7 +297,13 @@ class Sheet:
                 identity=identity,
                 holders=holders,
                 loopback=dsn.host in _LOOPBACK,
-                attributes={"system": dsn.system, "host": dsn.host, "port": dsn.port, "user": user, "database": dsn.database},
+                attributes={
+                    "system": dsn.system,
+                    "host": dsn.host,
+                    "port": dsn.port,
+                    "user": user,
+                    "database": dsn.database,
+                },
             )
         return identity, node
 
@@ -349,7 +365,7 @@ class Sheet:
                 "world-readable-secret",
                 Severity.HIGH,
                 f"every account of this host can read {self.file.name}",
-                f"it holds {len(set(self._exposed))} secret(s), and neither it nor a directory above it keeps others out",
+                f"it holds {len(set(self._exposed))} secret(s); neither it nor a directory above it keeps others out",
                 f"chmod go-rwx {self.file.path}; then treat what it holds as known: `remit rotate {self._exposed[0]}`",
                 subject=self._exposed[0],
             )
@@ -365,7 +381,11 @@ class Sheet:
             self._facts.setdefault(("skipped", "too-large"), Skipped(what=self.file.path, reason="too-large"))
 
     def _attributes(self, given: Mapping[str, Attribute] | None) -> dict[str, Attribute]:
-        made = {key: clean(value) if isinstance(value, str) else value for key, value in (given or {}).items() if value != ""}
+        made = {
+            key: clean(value) if isinstance(value, str) else value
+            for key, value in (given or {}).items()
+            if value != ""
+        }
         return made if self.file.role is Role.LIVE else {**made, "role": self.file.role.value}
 
 
@@ -382,6 +402,8 @@ def _without(value: Any, hidden: list[str]) -> Any:
     if isinstance(value, Mapping):
         return {_without(key, hidden): _without(item, hidden) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = (field.name for field in dataclasses.fields(value) if field.name not in {"rule", "reason", "fingerprint"})
+        names = (
+            field.name for field in dataclasses.fields(value) if field.name not in {"rule", "reason", "fingerprint"}
+        )
         return dataclasses.replace(value, **{key: _without(getattr(value, key), hidden) for key in names})
     return value

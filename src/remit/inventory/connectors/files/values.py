@@ -1,9 +1,8 @@
-"""Is this text a secret? By its name, its shape, and by what it plainly is not: a reference, a template, a placeholder."""
+"""Is this text a secret? By its name, its shape, and what it plainly is not: a reference, template or placeholder."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 import zlib
@@ -23,7 +22,8 @@ _REFERENCE = re.compile(
 )
 _PLACEHOLDER = re.compile(
     r"(?:change|replace|update|set|fill|insert|enter|put|add)[-_ .]?(?:me|this|it|in|here|your)\b.*|change_?it|"
-    r"(?:my|your|the|some|any|enter|insert)[-_ ].*|.*(?:placeholder|redacted|changeme|change_me|replaceme|example\.(?:com|org)).*|"
+    r"(?:my|your|the|some|any|enter|insert)[-_ ].*|"
+    r".*(?:placeholder|redacted|changeme|change_me|replaceme|example\.(?:com|org)).*|"
     r"(?:none|null|nil|true|false|yes|no|on|off|undefined|empty|dummy|example|sample|default|optional|required|unset|n/a|na|todo|"
     r"password_here|token_here|secret_here|api_key_here|foo|bar|baz|foobar|xxx+.*)|.*_here|\*{3,}.*|.*x{6,}.*|.*EXAMPLE(?:KEY)?",
     re.IGNORECASE | re.DOTALL,
@@ -126,7 +126,7 @@ _ANY_SHAPE = re.compile("|".join(f"(?P<s{index}>{shape[0]})" for index, shape in
 
 
 def recognise(value: str) -> Recognised | None:
-    """Say what a whole value is by its published form, with the identity that it carries in clear; `None` if unknown."""
+    """Say what a whole value is by its published form, with the identity it carries in clear; `None` if unknown."""
     if len(value) > 10_000:
         return None
     found = _ANY_SHAPE.fullmatch(value)
@@ -148,13 +148,16 @@ def recognise(value: str) -> Recognised | None:
             checked = {"checksum": "pass" if has_valid_checksum(value) else "fail"} if "_pat_" not in value else {}
             return Recognised(provider=provider, kind=kind, what=what, attributes={"class": value[:4], **checked})
         case "slack" if value.startswith("xoxb-"):
-            team, bot = (value.split("-") + ["", ""])[1:3]
+            team, bot = [*value.split("-"), "", ""][1:3]
             return Recognised(
                 provider="slack", kind=kind, what="Slack bot token", subject=("slack", team, "bot", bot or team)
             )
         case "telegram":
             return Recognised(
-                provider=provider, kind=kind, what=what, subject=("telegram", "telegram.org", "bot", value.split(":")[0])
+                provider=provider,
+                kind=kind,
+                what=what,
+                subject=("telegram", "telegram.org", "bot", value.split(":")[0]),
             )
         case "stripe":
             return Recognised(provider=provider, kind=kind, what=what, attributes={"mode": value.split("_")[1]})
@@ -167,7 +170,7 @@ def aws_account(key_id: str) -> str | None:
         return None
     try:
         number = int.from_bytes(base64.b32decode(key_id[4:])[:6], "big")
-    except binascii.Error:
+    except ValueError:
         return None
     return f"{(number & 0x7FFFFFFFFF80) >> 7:012d}"
 
@@ -194,16 +197,13 @@ def _jwt(value: str) -> Recognised | None:
     for claim in ("azp", "appid", "tid", "scope", "role"):
         if isinstance(claims.get(claim), str):
             about[claim] = str(claims[claim])
-    who: tuple[str, str, str, str] | None = None
-    parts = str(subject).split(":")
-    if len(parts) == 4 and parts[:2] == ["system", "serviceaccount"]:
-        who = ("kubernetes", str(issuer).removeprefix("https://") or "unknown", "service-account", f"{parts[2]}/{parts[3]}")
-    elif subject and issuer:
-        who = ("oidc", str(issuer).removeprefix("https://"), "subject", str(subject))
+    # The subject at its issuer: what the Kubernetes connector gives a service account as an alias.
+    who = ("oidc", str(issuer), "subject", str(subject)) if subject and issuer else None
+    kubernetes = str(subject).startswith("system:serviceaccount:")
     return Recognised(
         provider="jwt",
         kind=CredentialKind.TOKEN,
-        what="Kubernetes service-account token" if who and who[0] == "kubernetes" else "JSON Web Token",
+        what="Kubernetes service-account token" if kubernetes else "JSON Web Token",
         attributes=about,
         subject=who,
         expires=_moment(claims.get("exp")),

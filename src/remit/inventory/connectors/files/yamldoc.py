@@ -100,12 +100,12 @@ class _Builder:
         return entries
 
 
-def _key(key: None | bool | str) -> str:
+def _key(key: bool | str | None) -> str:
     return key if isinstance(key, str) else {None: "null", True: "true", False: "false"}[key]
 
 
 def _scalar(event: Any) -> Tree:
-    if event.implicit[0] and event.style is None:
+    if event.implicit[0] and not event.style:
         if event.value in _NULL:
             return None
         return _BOOLEAN.get(event.value, str(event.value))

@@ -7,6 +7,7 @@ the cloud's connector shows the other half.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 
 from remit.inventory.connectors.kubernetes.labels import described, owners_of
@@ -39,19 +40,18 @@ def aws_role(arn: str) -> Name | None:
     return name("aws", match[1], "role", match[2]) if match else None
 
 
-def federations(annotations: Mapping[str, str]) -> Iterator[tuple[Name, str, str, str]]:
-    """What a service account's annotations say it may become: (identity, evidence, condition, title)."""
+def federations(annotations: Mapping[str, str]) -> Iterator[tuple[Name, str, str]]:
+    """What a service account's annotations say it may become: (identity, annotation, condition)."""
     if role := aws_role(annotations.get(_IRSA, "")):
-        title = annotations[_IRSA]
-        yield role, f"annotation `{_IRSA}`", "the trust policy of the role names this service account", title
+        yield role, _IRSA, "the trust policy of the role names this service account"
     if match := _GCP_ACCOUNT.fullmatch(annotations.get(_GKE, "")):
         email = annotations[_GKE]
         condition = "the service account grants `roles/iam.workloadIdentityUser` to this subject"
-        yield name("gcp", match[1], "serviceaccount", email), f"annotation `{_GKE}`", condition, email
+        yield name("gcp", match[1], "service-account", email), _GKE, condition
     if client := annotations.get(_AZURE_CLIENT, "")[:100]:
         tenant = annotations.get(_AZURE_TENANT, "")[:100] or "unknown"
         condition = "the application has a federated credential for this subject"
-        yield name("azure", tenant, "application", client), f"annotation `{_AZURE_CLIENT}`", condition, client
+        yield name("azure", tenant, "application", client), _AZURE_CLIENT, condition
 
 
 def translate_account(item: Object, cluster: Cluster, names: Names, issuer: str, *, privileged: bool) -> Iterator[Fact]:
@@ -73,15 +73,15 @@ def translate_account(item: Object, cluster: Cluster, names: Names, issuer: str,
         },
     )
     yield from owners_of(identity, item, cluster)
-    for target, evidence, condition, _ in federations(item.annotations):
+    for target, key, condition in federations(item.annotations):
         yield EdgeFact(
             source=identity,
             relation=Relation.ASSUME,
             target=target,
-            evidence=f"{evidence} of ServiceAccount {item.local}",
+            evidence=f"annotation `{key}` of ServiceAccount {item.local}",
             place=item.place,
             conditions=(condition,),
-            cut=f"kubectl annotate serviceaccount {item.name} -n {item.namespace} {evidence.split('`')[1]}-",
+            cut=shlex.join(["kubectl", "annotate", "serviceaccount", item.name, "-n", item.namespace, f"{key}-"]),
         )
     if _IRSA in item.annotations and aws_role(item.annotations[_IRSA]) is None:
         yield FindingFact(

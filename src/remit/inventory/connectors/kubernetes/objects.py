@@ -162,9 +162,7 @@ def texts(value: Any) -> tuple[str, ...]:
 
 def strings(value: Any) -> Mapping[str, str]:
     """The entries of a mapping whose keys and values are strings."""
-    return {
-        key: item for key, item in mapping(value).items() if isinstance(key, str) and isinstance(item, str)
-    }
+    return {key: item for key, item in mapping(value).items() if isinstance(key, str) and isinstance(item, str)}
 
 
 def index(objects: Iterable[Object]) -> Cluster:

@@ -86,7 +86,9 @@ _EDIT = (
     *_VIEW,
     Rule(groups=("",), resources=("secrets",), verbs=_READ),
     Rule(groups=("",), resources=_CORE_WRITE, verbs=_WRITE),
-    Rule(groups=("",), resources=("pods/attach", "pods/exec", "pods/portforward", "pods/proxy"), verbs=(*_READ, *_WRITE)),
+    Rule(
+        groups=("",), resources=("pods/attach", "pods/exec", "pods/portforward", "pods/proxy"), verbs=(*_READ, *_WRITE)
+    ),
     Rule(groups=("",), resources=("serviceaccounts",), verbs=("impersonate",)),
     Rule(groups=("",), resources=("serviceaccounts/token",), verbs=("create",)),
     Rule(groups=("apps",), resources=_APPS, verbs=_WRITE),

@@ -16,7 +16,7 @@ import msgspec
 
 from remit.inventory.connectors.kubernetes.labels import described
 from remit.inventory.connectors.kubernetes.names import Names
-from remit.inventory.connectors.kubernetes.objects import Cluster, Object, mapping, text
+from remit.inventory.connectors.kubernetes.objects import Cluster, Object, mapping, strings, text
 from remit.inventory.model import (
     CredentialFact,
     CredentialKind,
@@ -39,6 +39,7 @@ _PLAIN_KEYS = re.compile(
     r"|issuer|bucket|scheme|driver|protocol)"
 )
 _ACCESS_KEY_ID = re.compile(rb"(?:AKIA|ASIA)[A-Z2-7]{16}")
+_SECRET_ACCESS_KEY = re.compile(r"(?i).*secret[._-]?(?:access[._-]?)?key")
 _MAX_VALUE = 1024 * 1024
 _MAX_KEYS = 500
 
@@ -88,13 +89,24 @@ def _entries(
             yield Entry(key, _token(secret, key, raw, names, fingerprint))
     elif b"-----BEGIN" in raw[:200]:
         yield Entry(key, None if key == "tls.crt" and "tls.key" in data else _pem(secret, key, raw, fingerprint))
-    elif _ACCESS_KEY_ID.fullmatch(raw.strip()):
-        digest = hashlib.sha256(raw.strip()).hexdigest()
+    elif key_id := _access_key_id(key, raw, secret):
+        digest = hashlib.sha256(key_id).hexdigest()
         yield Entry(key, _fact(secret, key, f"sha256:{digest}", CredentialKind.ACCESS_KEY))
     elif _PLAIN_KEYS.fullmatch(key):
         yield Entry(key, None)
     else:
         yield Entry(key, _value(secret, key, raw, fingerprint))
+
+
+def _access_key_id(key: str, raw: bytes, secret: Object) -> bytes | None:
+    """The id of an AWS access key, for the id itself and for the secret key beside it: they are one credential."""
+    if _ACCESS_KEY_ID.fullmatch(raw.strip()):
+        return raw.strip()
+    if not _SECRET_ACCESS_KEY.fullmatch(key):
+        return None
+    values = [_decode(value) for value in strings(secret.body.get("data")).values()]
+    values += [value.encode("utf-8", "replace") for value in strings(secret.body.get("stringData")).values()]
+    return next((value.strip() for value in values if value and _ACCESS_KEY_ID.fullmatch(value.strip())), None)
 
 
 def _value(secret: Object, key: str, raw: bytes, fingerprint: Fingerprinter) -> CredentialFact | None:
@@ -181,7 +193,11 @@ def _pem(secret: Object, key: str, raw: bytes, fingerprint: Fingerprinter) -> Cr
         return None
     digest = _public_digest(raw)
     expires = _expiry(secret) if key == "tls.key" else None
-    kind = CredentialKind.SSH_KEY if text(secret.body.get("type")) == "kubernetes.io/ssh-auth" else CredentialKind.PRIVATE_KEY
+    kind = (
+        CredentialKind.SSH_KEY
+        if text(secret.body.get("type")) == "kubernetes.io/ssh-auth"
+        else CredentialKind.PRIVATE_KEY
+    )
     return _fact(secret, key, digest or fingerprint(raw.strip()), kind, expires=expires)
 
 
@@ -232,9 +248,7 @@ def _fact(
     )
 
 
-def translate_secret(
-    secret: Object, cluster: Cluster, names: Names, fingerprint: Fingerprinter
-) -> Iterator[Fact]:
+def translate_secret(secret: Object, cluster: Cluster, names: Names, fingerprint: Fingerprinter) -> Iterator[Fact]:
     """The facts of one Secret: it as a resource, the credentials that it holds, and what is wrong with it."""
     resource = names.secret(secret.namespace, secret.name)
     kind = text(secret.body.get("type")) or "Opaque"

@@ -5,12 +5,24 @@ Spec: RFC 5280; RFC 7292 (PKCS#12).
 
 from __future__ import annotations
 
-import warnings
-
 from remit.inventory.connectors.files.choose import Pattern, Reader
 from remit.inventory.connectors.files.formats import Malformed
-from remit.inventory.connectors.files.keys import PrivatePart, pem_blocks, public_part, read_private_der, sha256
-from remit.inventory.connectors.files.pem import is_authority, load_certificate, record_block, record_certificate, record_private
+from remit.inventory.connectors.files.keys import (
+    PemBlock,
+    PrivatePart,
+    pem_blocks,
+    public_part,
+    quiet,
+    read_private_der,
+    sha256,
+)
+from remit.inventory.connectors.files.pem import (
+    is_authority,
+    load_certificate,
+    record_block,
+    record_certificate,
+    record_private,
+)
 from remit.inventory.connectors.files.sheet import Sheet
 from remit.inventory.model import CredentialKind, Severity
 
@@ -26,9 +38,10 @@ def read(sheet: Sheet) -> None:
         return
     blocks = list(pem_blocks(data))
     certificates = [block for block in blocks if block.label.endswith("CERTIFICATE")]
-    if len(certificates) >= BUNDLE and len(certificates) == len(blocks) and _only_authorities(certificates[:BUNDLE]):
+    if len(certificates) >= BUNDLE and len(certificates) == len(blocks) and _is_bundle(certificates):
         of = sheet.name("host", sheet.file.host, "trust-bundle", sheet.file.path)
-        sheet.resource(of, "trust-bundle", f"{len(certificates)} authorities trusted by {sheet.file.name}", count=len(certificates))
+        title = f"{len(certificates)} authorities trusted by {sheet.file.name}"
+        sheet.resource(of, "trust-bundle", title, count=len(certificates))
         return
     broken = 0
     for block in blocks:
@@ -37,12 +50,15 @@ def read(sheet: Sheet) -> None:
         except Malformed:
             broken += 1
     if broken or not blocks:
-        sheet.skip("malformed", f"{broken} of {len(blocks)} blocks cannot be read" if blocks else "a block without an end")
+        sheet.skip(
+            "malformed", f"{broken} of {len(blocks)} blocks cannot be read" if blocks else "a block without an end"
+        )
 
 
-def _only_authorities(blocks: list[object]) -> bool:
+def _is_bundle(blocks: list[PemBlock]) -> bool:
+    """True when nobody's own certificate is among them; no chain is twenty long."""
     try:
-        return all(is_authority(load_certificate(block.text, pem=True)) for block in blocks)  # type: ignore[attr-defined]
+        return len(blocks) >= 20 or all(is_authority(load_certificate(block.text, pem=True)) for block in blocks)
     except Malformed:
         return False
 
@@ -68,8 +84,7 @@ def read_pkcs12(sheet: Sheet) -> None:
     if data[:1] != b"\x30":
         raise Malformed("no PKCS#12")
     for password in (None, b""):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             try:
                 store = pkcs12.load_pkcs12(data, password)
             except UnsupportedAlgorithm:

@@ -1,20 +1,19 @@
-"""Logins that clients of databases, registries and forges keep in a home.
+"""Logins that clients of registries and forges keep in a home.
 
-Spec: docker "config.json"; npm "npmrc"; Python "pypirc", pip "Authentication"; netrc(5); git-credential-store;
-PostgreSQL "The Password File", "The Connection Service File"; MySQL "Option files"; Terraform "CLI configuration"; gh.
+Spec: docker "config.json"; npm "npmrc"; Python "pypirc", pip "Authentication"; netrc(5); git-credential-store(1);
+Terraform "CLI configuration"; gh.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 
 from remit.inventory.connectors.files.choose import Pattern, Reader
-from remit.inventory.connectors.files.dsn import dsn_of, find_dsns
+from remit.inventory.connectors.files.dsn import find_dsns
 from remit.inventory.connectors.files.environment import record_settings
 from remit.inventory.connectors.files.formats import Setting, decode, mapping, parse_ini, parse_json, text
-from remit.inventory.connectors.files.sheet import Sheet, clean
+from remit.inventory.connectors.files.sheet import Sheet
 from remit.inventory.connectors.files.yamldoc import parse_yaml
 from remit.inventory.model import CredentialKind, IdentityKind
 from remit.kernel.ids import Name
@@ -24,10 +23,21 @@ MAX_LINES = 20_000
 
 def login(sheet: Sheet, system: str, host: str, user: str, *, line: int | None = None) -> Name | None:
     """The login `user` at a registry or forge; `None` when the user is not named or is a filler."""
-    if not user or user.lower() in {"__token__", "oauth2accesstoken", "oauth2", "x-access-token", "x-token-auth", "oauth", "_json_key", "token"}:
+    if not user or user.lower() in {
+        "__token__",
+        "oauth2accesstoken",
+        "oauth2",
+        "x-access-token",
+        "x-token-auth",
+        "oauth",
+        "_json_key",
+        "token",
+    }:
         return None
     of = sheet.name(system, host, "user", user)
-    return sheet.identity(of, IdentityKind.SERVICE_ACCOUNT, f"{user} at {host}", line=line, attributes={"host": host, "user": user})
+    return sheet.identity(
+        of, IdentityKind.SERVICE_ACCOUNT, f"{user} at {host}", line=line, attributes={"host": host, "user": user}
+    )
 
 
 def forge_of(host: str) -> str:
@@ -44,7 +54,7 @@ def read_docker(sheet: Sheet) -> None:
         if auth := text(mapping(entry).get("auth")):
             try:
                 user, _, password = base64.b64decode(auth).decode("utf-8", "replace").partition(":")
-            except binascii.Error:
+            except ValueError:
                 sheet.skip("malformed", "a login that is no base64")
                 continue
             sheet.hide(auth)
@@ -53,7 +63,14 @@ def read_docker(sheet: Sheet) -> None:
         who = login(sheet, "docker", host, user, line=line)
         for value in (password, token):
             if value:
-                sheet.secret(f"auth of {host}", value, line=line, identity=who, kind=CredentialKind.PASSWORD, attributes={"registry": host})
+                sheet.secret(
+                    host,
+                    value,
+                    line=line,
+                    identity=who,
+                    kind=CredentialKind.PASSWORD,
+                    attributes={"registry": host},
+                )
 
 
 _NPM = re.compile(r"(?://(?P<host>[^/:\s]+)[^:=\s]*:)?(?P<key>_authToken|_auth|_password)$")
@@ -65,7 +82,13 @@ def read_npm(sheet: Sheet) -> None:
         found = _NPM.match(setting.key)
         if found:
             host = found.group("host") or "registry.npmjs.org"
-            sheet.secret(f"{found.group('key')} of {host}", setting.value, line=setting.line, kind=CredentialKind.TOKEN, attributes={"registry": host})
+            sheet.secret(
+                host,
+                setting.value,
+                line=setting.line,
+                kind=CredentialKind.TOKEN,
+                attributes={"registry": host},
+            )
         else:
             record_settings(sheet, [setting])
 
@@ -81,7 +104,7 @@ def read_pypi(sheet: Sheet) -> None:
         if password := settings.get("password"):
             user = settings["username"].value if "username" in settings else ""
             who = login(sheet, "pypi", host, user, line=password.line)
-            sheet.secret(f"password of {host}", password.value, line=password.line, identity=who, attributes={"registry": host})
+            sheet.secret(host, password.value, line=password.line, identity=who, attributes={"registry": host})
 
 
 def read_urls(sheet: Sheet) -> None:
@@ -101,7 +124,7 @@ def read_urls(sheet: Sheet) -> None:
             if not dsn.password and len(secret) < 20:
                 continue  # a plain user name, no token
             who = login(sheet, system, dsn.host, user, line=number)
-            sheet.secret(f"login at {dsn.host}", secret, line=number, identity=who, attributes={"host": dsn.host, "user": user})
+            sheet.secret(dsn.host, secret, line=number, identity=who, attributes={"host": dsn.host, "user": user})
 
 
 def read_git_config(sheet: Sheet) -> None:
@@ -114,7 +137,7 @@ def read_git_config(sheet: Sheet) -> None:
             if scheme.lower() == "basic":
                 try:
                     value = base64.b64decode(value).decode("utf-8", "replace").partition(":")[2] or value
-                except binascii.Error:
+                except ValueError:
                     pass
             sheet.secret("http.extraHeader", value, line=setting.line, kind=CredentialKind.TOKEN)
 
@@ -141,49 +164,11 @@ def read_netrc(sheet: Sheet) -> None:
                     user, at = value, at + 1
                 case "password":
                     at += 1
-                    who = login(sheet, forge_of(host) if "git" in host else "http", host or "default", user, line=number)
-                    sheet.secret(f"password of {host}", value, line=number, identity=who, attributes={"host": host, "user": user})
+                    who = login(
+                        sheet, forge_of(host) if "git" in host else "http", host or "default", user, line=number
+                    )
+                    sheet.secret(host, value, line=number, identity=who, attributes={"host": host, "user": user})
             at += 1
-
-
-def read_pgpass(sheet: Sheet) -> None:
-    """Record each line `host:port:database:user:password`, in which `\\:` is a colon and `*` is any."""
-    for number, line in enumerate(decode(sheet.file.data).splitlines()[:MAX_LINES], 1):
-        fields = [field.replace("\\:", ":").replace("\\\\", "\\") for field in re.split(r"(?<!\\):", line.strip(), maxsplit=4)]
-        if line.startswith("#") or len(fields) != 5:
-            continue
-        host, port, database, user, password = ("" if field == "*" else field for field in fields)
-        dsn = dsn_of("postgres", host=host, port=port, user=user, password=fields[4] if password else "", database=database)
-        sheet.dsn(dsn, "pgpass", line=number)
-
-
-def read_pgservice(sheet: Sheet) -> None:
-    """Record the services of libpq."""
-    sections: dict[str, dict[str, Setting]] = {}
-    for setting in parse_ini(sheet.file.data, separators="="):
-        sections.setdefault(setting.section, {})[setting.key.lower()] = setting
-    for settings in sections.values():
-        plain = {key: setting.value for key, setting in settings.items()}
-        dsn = dsn_of(
-            "postgres", host=plain.get("host", ""), port=plain.get("port", ""), user=plain.get("user", ""),
-            password=plain.get("password", ""), database=plain.get("dbname", ""),
-        )  # fmt: skip
-        sheet.dsn(dsn, "password", line=min(setting.line for setting in settings.values()))
-
-
-def read_mysql(sheet: Sheet) -> None:
-    """Record the logins of each group of a MySQL option file."""
-    sections: dict[str, dict[str, Setting]] = {}
-    for setting in parse_ini(sheet.file.data, separators="="):
-        sections.setdefault(setting.section, {})[setting.key.lower()] = setting
-    for section, settings in sections.items():
-        if password := settings.get("password"):
-            plain = {key: setting.value for key, setting in settings.items()}
-            dsn = dsn_of(
-                "mysql", host=plain.get("host", ""), port=plain.get("port", ""), user=plain.get("user", "") or sheet.file.account,
-                password=password.value, database=plain.get("database", ""),
-            )  # fmt: skip
-            sheet.dsn(dsn, f"password of [{clean(section, 40)}]", line=password.line)
 
 
 _TERRAFORM = re.compile(r'credentials\s+"([^"]{1,200})"\s*\{[^}]{0,2000}?token\s*=\s*"([^"]{1,2000})"', re.DOTALL)
@@ -194,12 +179,23 @@ def read_terraform(sheet: Sheet) -> None:
     if sheet.file.name.endswith(".json"):
         document = parse_json(sheet.file.data)
         for host, entry in mapping(mapping(document.value).get("credentials")).items():
-            sheet.secret(f"token of {host}", text(mapping(entry).get("token")), line=document.line("credentials", host), kind=CredentialKind.TOKEN)
+            sheet.secret(
+                host,
+                text(mapping(entry).get("token")),
+                line=document.line("credentials", host),
+                kind=CredentialKind.TOKEN,
+            )
         return
     source = decode(sheet.file.data)
     for found in _TERRAFORM.finditer(source):
         line = source.count("\n", 0, found.start()) + 1
-        sheet.secret(f"token of {found.group(1)}", found.group(2), line=line, kind=CredentialKind.TOKEN, attributes={"host": found.group(1)})
+        sheet.secret(
+            found.group(1),
+            found.group(2),
+            line=line,
+            kind=CredentialKind.TOKEN,
+            attributes={"host": found.group(1)},
+        )
 
 
 def read_gh(sheet: Sheet) -> None:
@@ -212,34 +208,65 @@ def read_gh(sheet: Sheet) -> None:
             for user, values in users.items():
                 if token := text(values.get("oauth_token")):
                     who = login(sheet, forge_of(host), host, user, line=document.line(host))
-                    sheet.secret(f"oauth_token of {host}", token, line=document.line(host, "oauth_token"), identity=who, kind=CredentialKind.TOKEN)
+                    sheet.secret(
+                        host,
+                        token,
+                        line=document.line(host, "oauth_token"),
+                        identity=who,
+                        kind=CredentialKind.TOKEN,
+                    )
 
 
 DOCKER = Reader(
-    id="docker-config", reads="registry logins of Docker and Podman", read=read_docker,
-    patterns=(Pattern(names=("config.json",), under=(".docker", "docker", "kaniko/.docker")), Pattern(names=(".dockerconfigjson", ".dockercfg")),
-              Pattern(names=("auth.json",), under=("containers", ".config/containers"))),
-)  # fmt: skip
+    id="docker-config",
+    reads="registry logins of Docker and Podman",
+    read=read_docker,
+    patterns=(
+        Pattern(names=("config.json",), under=(".docker", "docker", "kaniko/.docker")),
+        Pattern(names=("auth.json",), under=("containers", ".config/containers")),
+        Pattern(names=(".dockerconfigjson", ".dockercfg")),
+    ),
+)
 NPM = Reader(id="npm", reads="npm registry tokens", read=read_npm, patterns=(Pattern(names=(".npmrc", "npmrc")),))
-PYPI = Reader(id="pypi", reads="upload logins of Python indexes", read=read_pypi, patterns=(Pattern(names=(".pypirc",)),))
+PYPI = Reader(
+    id="pypi", reads="upload logins of Python indexes", read=read_pypi, patterns=(Pattern(names=(".pypirc",)),)
+)
 URLS = Reader(
-    id="urls", reads="logins in URLs of pip, uv, git and package managers", read=read_urls,
-    patterns=(Pattern(names=("pip.conf", "pip.ini", ".git-credentials", ".gitmodules", "uv.toml", "poetry.toml", "pipfile", ".condarc", "bunfig.toml",
-                             "requirements.txt", "sources.list", ".curlrc", ".wgetrc")),
-              Pattern(names=("credentials",), under=("git",)), Pattern(suffixes=(".list", ".sources"), under=("etc/apt/sources.list.d",))),
-)  # fmt: skip
+    id="urls",
+    reads="logins in URLs of pip, uv, git and package managers",
+    read=read_urls,
+    patterns=(
+        Pattern(names=("pip.conf", "pip.ini", "uv.toml", "poetry.toml", "pipfile", ".condarc", "bunfig.toml")),
+        Pattern(names=(".git-credentials", ".gitmodules", "requirements.txt", "sources.list", ".curlrc", ".wgetrc")),
+        Pattern(names=("credentials",), under=("git",)),
+        Pattern(suffixes=(".list", ".sources"), under=("etc/apt/sources.list.d",)),
+    ),
+)
 GIT = Reader(
-    id="git-config", reads="logins in git remotes and headers", read=read_git_config,
-    patterns=(Pattern(names=(".gitconfig",)), Pattern(names=("config",), under=(".git", "git")), Pattern(names=("gitconfig",), under=("etc",))),
-)  # fmt: skip
-NETRC = Reader(id="netrc", reads="netrc logins", read=read_netrc, patterns=(Pattern(names=(".netrc", "_netrc", ".authinfo")), Pattern(under=("etc/apt/auth.conf.d",))))
-PGPASS = Reader(id="pgpass", reads="PostgreSQL password files", read=read_pgpass, patterns=(Pattern(names=(".pgpass", "pgpass.conf", "pgpass")),))
-PGSERVICE = Reader(id="pg-service", reads="PostgreSQL service files", read=read_pgservice, patterns=(Pattern(names=(".pg_service.conf", "pg_service.conf")),))
-MYSQL = Reader(id="mysql", reads="MySQL and MariaDB option files", read=read_mysql, patterns=(Pattern(names=(".my.cnf", "my.cnf", "debian.cnf", ".mylogin.cnf")),))
+    id="git-config",
+    reads="logins in git remotes and headers",
+    read=read_git_config,
+    patterns=(
+        Pattern(names=(".gitconfig",)),
+        Pattern(names=("config",), under=(".git", "git")),
+        Pattern(names=("gitconfig",), under=("etc",)),
+    ),
+)
+NETRC = Reader(
+    id="netrc",
+    reads="netrc logins",
+    read=read_netrc,
+    patterns=(Pattern(names=(".netrc", "_netrc", ".authinfo")), Pattern(under=("etc/apt/auth.conf.d",))),
+)
 TERRAFORM = Reader(
     id="terraform-cli", reads="tokens of Terraform's command line", read=read_terraform,
     patterns=(Pattern(names=(".terraformrc", "terraform.rc", ".tofurc", "credentials.tfrc.json")),),
 )  # fmt: skip
-GH = Reader(id="github-cli", reads="tokens of GitHub's command line", read=read_gh, patterns=(Pattern(names=("hosts.yml",), under=("gh",)),))
+GH = Reader(
+    id="github-cli",
+    reads="tokens of GitHub's command line",
+    read=read_gh,
+    patterns=(Pattern(names=("hosts.yml",), under=("gh",)),),
+)
 
-READERS = (DOCKER, NPM, PYPI, URLS, GIT, NETRC, PGPASS, PGSERVICE, MYSQL, TERRAFORM, GH)
+READERS = (DOCKER, NPM, PYPI, URLS, GIT, NETRC, TERRAFORM, GH)

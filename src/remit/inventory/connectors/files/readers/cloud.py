@@ -28,7 +28,9 @@ def read_aws(sheet: Sheet) -> None:
         _read_profile(sheet, profile, settings, profiles)
 
 
-def _read_profile(sheet: Sheet, profile: str, settings: dict[str, Setting], profiles: dict[str, dict[str, Setting]]) -> None:
+def _read_profile(
+    sheet: Sheet, profile: str, settings: dict[str, Setting], profiles: dict[str, dict[str, Setting]]
+) -> None:
     plain = {key: setting.value for key, setting in settings.items()}
     if key := settings.get("aws_access_key_id"):
         node = record_aws_key(sheet, key.value, plain.get("aws_secret_access_key", ""), line=key.line, profile=profile)
@@ -47,9 +49,14 @@ def _read_profile(sheet: Sheet, profile: str, settings: dict[str, Setting], prof
     if sso := settings.get("sso_role_name"):
         account = plain.get("sso_account_id", "unknown")
         of = sheet.identity(
-            sheet.name("aws", account, "permission-set", sso.value), IdentityKind.CLOUD_ROLE, f"{sso.value} in {account}", line=sso.line
+            sheet.name("aws", account, "permission-set", sso.value),
+            IdentityKind.CLOUD_ROLE,
+            f"{sso.value} in {account}",
+            line=sso.line,
         )
-        sheet.edge(sheet.account(), Relation.ASSUME, of, "single sign-on profile", line=sso.line, conditions=["after sign-in"])
+        sheet.edge(
+            sheet.account(), Relation.ASSUME, of, "single sign-on profile", line=sso.line, conditions=["after sign-in"]
+        )
 
 
 def _static_key(sheet: Sheet, node: Name, key: Setting) -> None:
@@ -70,9 +77,15 @@ def aws_role(sheet: Sheet, arn: str, *, line: int | None = None) -> Name | None:
     found = re.fullmatch(r"arn:aws[\w-]*:iam::(\d{12}):role/([\w+=,.@/-]{1,600})", arn.strip())
     if not found:
         return None
-    of = sheet.name("aws", found.group(1), "role", arn.strip())
-    title = found.group(2).rpartition("/")[2]
-    return sheet.identity(of, IdentityKind.CLOUD_ROLE, title, line=line, attributes={"arn": arn.strip(), "account": found.group(1)})
+    account, local = found.groups()
+    return sheet.identity(
+        sheet.name("aws", account, "role", local),
+        IdentityKind.CLOUD_ROLE,
+        local.rpartition("/")[2],
+        line=line,
+        aliases=[sheet.name("aws", account, "arn", arn.strip())],
+        attributes={"arn": arn.strip(), "account": account},
+    )
 
 
 def read_google(sheet: Sheet) -> None:
@@ -83,16 +96,25 @@ def read_google(sheet: Sheet) -> None:
     if kind == "service_account":
         _service_account(sheet, {key: text(value) for key, value in root.items()}, document.line("private_key"))
     elif kind == "authorized_user":
-        who = google_account(sheet, text(root.get("account")) or "application-default", text(root.get("quota_project_id")))
+        who = google_account(
+            sheet, text(root.get("account")) or "application-default", text(root.get("quota_project_id"))
+        )
         sheet.secret(
-            "refresh_token", text(root.get("refresh_token")), line=document.line("refresh_token"), kind=CredentialKind.TOKEN,
+            "refresh_token", text(root.get("refresh_token")),
+            line=document.line("refresh_token"), kind=CredentialKind.TOKEN,
             title="Google refresh token of a person", identity=who,
         )  # fmt: skip
     elif kind == "external_account":
         email = re.search(r"serviceAccounts/([\w.@-]+):", text(root.get("service_account_impersonation_url")))
         if email:
             who = google_account(sheet, email.group(1), "")
-            sheet.edge(sheet.account(), Relation.ASSUME, who, "workload identity federation", conditions=["with the subject token"])
+            sheet.edge(
+                sheet.account(),
+                Relation.ASSUME,
+                who,
+                "workload identity federation",
+                conditions=["with the subject token"],
+            )
     elif "installed" in root or "web" in root:
         client = mapping(root.get("installed") or root.get("web"))
         sheet.secret("client_secret", text(client.get("client_secret")), line=document.line("client_secret"))
@@ -113,7 +135,11 @@ def _service_account(sheet: Sheet, key: dict[str, str], line: int | None) -> Non
         line=line,
         identity=who,
         exposed=True,
-        attributes={"key_id": key.get("private_key_id", ""), "project": key.get("project_id", ""), "provider": "google"},
+        attributes={
+            "key_id": key.get("private_key_id", ""),
+            "project": key.get("project_id", ""),
+            "provider": "google",
+        },
     )
     sheet.finding(
         "static-cloud-key",
@@ -130,7 +156,7 @@ def google_account(sheet: Sheet, email: str, project: str) -> Name:
     """A Google service account (or login) by its mail address."""
     found = re.fullmatch(r"[\w.-]+@([\w-]+)\.iam\.gserviceaccount\.com", email)
     project = project or (found.group(1) if found else "unknown")
-    of = sheet.name("gcp", project, "service-account", email)
+    of = sheet.name("gcp", project, "serviceaccount", email)
     kind = IdentityKind.SERVICE_ACCOUNT if found else IdentityKind.CLOUD_USER
     return sheet.identity(of, kind, email, attributes={"project": project})
 
@@ -146,13 +172,17 @@ def read_azure(sheet: Sheet) -> None:
         if client and secret:
             who = azure_application(sheet, tenant, client)
             path = ("client_secret",) if entries == [document.value] else (index,)
-            sheet.secret("client_secret", secret, line=document.line(*path), identity=who, attributes={"provider": "azure"})
+            sheet.secret(
+                "client_secret", secret, line=document.line(*path), identity=who, attributes={"provider": "azure"}
+            )
 
 
 def azure_application(sheet: Sheet, tenant: str, client: str, *, line: int | None = None) -> Name:
     """An application (service principal) of a tenant."""
     of = sheet.name("azure", tenant or "unknown", "application", client)
-    return sheet.identity(of, IdentityKind.SERVICE_ACCOUNT, f"application {client}", line=line, attributes={"tenant": tenant})
+    return sheet.identity(
+        of, IdentityKind.SERVICE_ACCOUNT, f"application {client}", line=line, attributes={"tenant": tenant}
+    )
 
 
 def read_tokens(sheet: Sheet) -> None:
@@ -212,13 +242,21 @@ AZURE = Reader(
 )
 TOKENS = Reader(
     id="cli-tokens",
-    reads="tokens of doctl, hcloud, flyctl, Heroku, Vercel, Netlify, Databricks, Snowflake, Cloudflare, Scaleway, Linode, GitLab's glab",
+    reads="tokens of doctl, hcloud, flyctl, Vercel, Netlify, Databricks, Snowflake, Cloudflare, Argo CD, glab",
     patterns=(
-        Pattern(names=("config.yaml", "config.yml"), under=("doctl", ".fly", "glab-cli", ".config/scw", "stripe", "argocd", ".argocd")),
+        Pattern(
+            names=("config.yaml", "config.yml"),
+            under=("doctl", ".fly", "glab-cli", ".config/scw", "stripe", "argocd", ".argocd"),
+        ),
         Pattern(names=("config",), under=(".argocd", "argocd")),
-        Pattern(names=("cli.toml", "config.toml"), under=("hcloud", "stripe", ".snowflake", "cloudflare", ".wrangler/config", "wrangler/config")),
+        Pattern(
+            names=("cli.toml", "config.toml"),
+            under=("hcloud", "stripe", ".snowflake", "cloudflare", ".wrangler/config", "wrangler/config"),
+        ),
         Pattern(names=("default.toml",), under=(".wrangler/config", "wrangler/config")),
-        Pattern(names=("auth.json",), under=("com.vercel.cli", ".vercel", "containers", ".codex", ".composer", "composer")),
+        Pattern(
+            names=("auth.json",), under=("com.vercel.cli", ".vercel", "containers", ".codex", ".composer", "composer")
+        ),
         Pattern(names=("config.json",), under=(".netlify", "netlify", "ngrok", ".bw", "Bitwarden CLI")),
         Pattern(names=(".databrickscfg", "linode-cli", "ngrok.yml", "credentials.toml", "credentials.tfrc.json")),
     ),

@@ -6,14 +6,12 @@ Spec: Kubernetes documentation, "kubeconfig (v1)".
 from __future__ import annotations
 
 import base64
-import binascii
 
 from remit.inventory.connectors.files.choose import Pattern, Reader
 from remit.inventory.connectors.files.environment import record_settings, settings_of
 from remit.inventory.connectors.files.formats import Document, Malformed, Tree, mapping, sequence, text
-from remit.inventory.connectors.files.keys import PemBlock, pem_blocks
+from remit.inventory.connectors.files.keys import PemBlock, pem_blocks, read_private_pem
 from remit.inventory.connectors.files.pem import load_certificate, record_certificate, record_private
-from remit.inventory.connectors.files.keys import read_private_pem
 from remit.inventory.connectors.files.sheet import Sheet, clean
 from remit.inventory.connectors.files.yamldoc import parse_yaml
 from remit.inventory.model import CredentialKind, IdentityKind, Relation, Severity
@@ -29,7 +27,10 @@ def read(sheet: Sheet) -> None:
 
 
 def _read_config(sheet: Sheet, document: Document, root: dict[str, Tree]) -> None:
-    clusters = {text(mapping(entry).get("name")): mapping(mapping(entry).get("cluster")) for entry in sequence(root.get("clusters"))}
+    clusters = {
+        text(mapping(entry).get("name")): mapping(mapping(entry).get("cluster"))
+        for entry in sequence(root.get("clusters"))
+    }
     cluster_of = {
         text(context.get("user")): text(context.get("cluster"))
         for context in (mapping(mapping(entry).get("context")) for entry in sequence(root.get("contexts")))
@@ -52,7 +53,13 @@ def _read_config(sheet: Sheet, document: Document, root: dict[str, Tree]) -> Non
 
 
 def _read_user(
-    sheet: Sheet, document: Document, path: tuple[str | int, ...], user: dict[str, Tree], label: str, server: str, line: int | None
+    sheet: Sheet,
+    document: Document,
+    path: tuple[str | int, ...],
+    user: dict[str, Tree],
+    label: str,
+    server: str,
+    line: int | None,
 ) -> None:
     who: Name | None = None
     if block := _block(user.get("client-certificate-data")):
@@ -77,14 +84,16 @@ def _read_user(
     provider = mapping(mapping(user.get("auth-provider")).get("config"))
     record_settings(sheet, settings_of(Document(provider)))
     if who:
-        cluster = sheet.resource(sheet.name("kubernetes", server, "cluster", server), "cluster", f"Kubernetes at {server}")
+        cluster = sheet.resource(
+            sheet.name("kubernetes", server, "cluster", server), "cluster", f"Kubernetes at {server}"
+        )
         sheet.edge(who, Relation.CAN_REACH, cluster, "kubeconfig", line=line)
 
 
 def _block(encoded: Tree) -> PemBlock | None:
     try:
         data = base64.b64decode(text(encoded), validate=False)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise Malformed("no base64") from None
     return next(pem_blocks(data), None)
 
@@ -102,7 +111,9 @@ def _certificate_user(sheet: Sheet, certificate: object, server: str, line: int 
     groups = [str(entry.value) for entry in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
     who = _user(sheet, server, common[0] if common else "unknown", line, how="client certificate")
     for group in groups[:20]:
-        of = sheet.identity(sheet.name("kubernetes", server, "group", group), IdentityKind.GROUP, f"{group} at {server}", line=line)
+        of = sheet.identity(
+            sheet.name("kubernetes", server, "group", group), IdentityKind.GROUP, f"{group} at {server}", line=line
+        )
         sheet.edge(who, Relation.MEMBER_OF, of, "organisation of the client certificate", line=line)
         if group == "system:masters":
             sheet.finding(
@@ -134,8 +145,13 @@ KUBECONFIG = Reader(
     reads="kubeconfig: clusters, users and what proves them",
     patterns=(
         Pattern(regex=r"config|.*\.ya?ml|.*\.conf|.*kubeconfig.*", under=(".kube", ".kube/configs", ".kube/config.d")),
-        Pattern(regex=r"kubeconfig|(?:.*[._-])?kubeconfig(?:\.ya?ml|\.conf)?|kubeconfig[._-].*|k3s\.yaml|rke2\.yaml"),
-        Pattern(names=("admin.conf", "super-admin.conf", "kubelet.conf", "controller-manager.conf", "scheduler.conf"), under=("etc/kubernetes",)),
+        Pattern(
+            regex=r"(?:[\w.-]*[._-])?kubeconfig(?:[_-][\w-]+)?(?:\.(?:ya?ml|conf|config|json))?|k3s\.yaml|rke2\.yaml"
+        ),
+        Pattern(
+            names=("admin.conf", "super-admin.conf", "kubelet.conf", "controller-manager.conf", "scheduler.conf"),
+            under=("etc/kubernetes",),
+        ),
     ),
     read=read,
 )

@@ -32,7 +32,9 @@ DOTENV = Reader(
     id="dotenv",
     reads="environment files",
     patterns=(
-        Pattern(regex=r"\.env(?:[._-][\w.-]{1,60})?|\.envrc|[\w.-]{1,60}\.env|env\.(?:local|prod|production|staging|development)|\.flaskenv|\.dev\.vars"),
+        Pattern(
+            regex=r"\.env(?:[._-][\w.-]{1,60})?|\.envrc|[\w.-]{1,60}\.env|env\.(?:local|prod|production|staging|development)|\.flaskenv|\.dev\.vars"
+        ),
         Pattern(names=("environment",), under=("etc", "conf", "config")),
         Pattern(under=("etc/default", "etc/sysconfig", "etc/conf.d")),
     ),

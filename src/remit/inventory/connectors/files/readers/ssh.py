@@ -11,11 +11,18 @@ from datetime import UTC, datetime
 
 from remit.inventory.connectors.files.choose import Pattern, Reader
 from remit.inventory.connectors.files.formats import Malformed, decode
-from remit.inventory.connectors.files.keys import PrivatePart, PublicPart, is_ssh_type, pem_blocks, read_private_pem, read_ssh_line
+from remit.inventory.connectors.files.keys import (
+    PrivatePart,
+    PublicPart,
+    is_ssh_type,
+    pem_blocks,
+    read_private_pem,
+    read_ssh_line,
+)
 from remit.inventory.connectors.files.pem import record_private, weak_key
 from remit.inventory.connectors.files.sheet import Sheet, clean
 from remit.inventory.model import Attribute, CredentialKind, IdentityKind, Relation, Severity
-from remit.kernel.ids import Name
+from remit.kernel.ids import Name, credential_name
 
 MAX_LINES = 10_000
 
@@ -86,7 +93,10 @@ def _is_host_key(sheet: Sheet) -> bool:
 
 def _host_identity(sheet: Sheet, node: Name) -> None:
     host = sheet.identity(
-        sheet.name("host", sheet.file.host, "service", "sshd"), IdentityKind.WORKLOAD, "sshd", attributes={"service": "sshd"}
+        sheet.name("host", sheet.file.host, "service", "sshd"),
+        IdentityKind.WORKLOAD,
+        "sshd",
+        attributes={"service": "sshd"},
     )
     sheet.edge(node, Relation.SECRET_OF, host, "host key")
 
@@ -97,7 +107,8 @@ _OPTION = re.compile(r'([A-Za-z0-9-]+)(?:="((?:[^"\\]|\\.)*)")?(?:,|$)')
 
 def read_authorized(sheet: Sheet) -> None:
     """Record who may log in to the account: each key opens it, under the conditions of its options."""
-    account = sheet.account(account_of_authorized(sheet))
+    login = account_of_authorized(sheet)
+    account = sheet.account(login)
     for number, line in enumerate(decode(sheet.file.data).splitlines()[:MAX_LINES], 1):
         line = line.strip()
         if not line or line.startswith("#"):
@@ -112,7 +123,7 @@ def read_authorized(sheet: Sheet) -> None:
         except Malformed:
             sheet.skip("malformed", f"line {number} is no key")
             continue
-        _record_authorized(sheet, account, public, options, comment, number)
+        _record_authorized(sheet, login, account, public, options, comment, number)
 
 
 def account_of_authorized(sheet: Sheet) -> str:
@@ -144,7 +155,7 @@ def split_authorized(line: str) -> tuple[dict[str, str], str, str] | None:
 
 
 def _record_authorized(
-    sheet: Sheet, account: Name, public: PublicPart, options: dict[str, str], comment: str, line: int
+    sheet: Sheet, login: str, account: Name, public: PublicPart, options: dict[str, str], comment: str, line: int
 ) -> None:
     authority = "cert-authority" in options
     conditions = []
@@ -153,29 +164,33 @@ def _record_authorized(
     if "command" in options:
         conditions.append("forced command")
     if authority:
-        conditions.append(f"by a certificate it signed{' for ' + options['principals'] if 'principals' in options else ''}")
+        conditions.append(
+            f"by a certificate it signed{' for ' + options['principals'] if 'principals' in options else ''}"
+        )
     expires = _expiry(options.get("expiry-time", ""))
+    cut = f"remove line {line} of {sheet.file.path}"
+    opens = credential_name(public.fingerprint)
+    sheet.edge(opens, Relation.SECRET_OF, account, "authorized_keys", line=line, conditions=conditions, cut=cut)
     node = sheet.credential(
         public.fingerprint,
         CredentialKind.SSH_KEY,
         f"{public.algorithm} key {comment or public.ssh_fingerprint}",
         line=line,
         expires=expires,
+        identity=None if authority else account,
         attributes={
             "algorithm": public.algorithm, "bits": public.bits or None, "ssh_fingerprint": public.ssh_fingerprint,
             "comment": comment, "cert_authority": authority, "forced_command": "command" in options,
             "from": options.get("from", ""),
         },
     )  # fmt: skip
-    cut = f"remove line {line} of {sheet.file.path}"
-    sheet.edge(node, Relation.SECRET_OF, account, "authorized_keys", line=line, conditions=conditions, cut=cut)
     if public.is_weak:
         weak_key(sheet, node, f"{public.algorithm} {public.bits or ''}".strip(), line)
     if not expires and "from" not in options and not authority:
         sheet.finding(
             "standing-ssh-access",
-            Severity.MEDIUM if sheet.file.account == "root" else Severity.LOW,
-            f"{clean(comment, 60) or public.ssh_fingerprint} may log in as {sheet.file.account} from anywhere, for ever",
+            Severity.MEDIUM if login == "root" else Severity.LOW,
+            f"{clean(comment, 60) or public.ssh_fingerprint} may log in as {login} from anywhere, for ever",
             "the line has neither `from=` nor `expiry-time=`",
             f'sign keys for a task instead, or put `from="…",expiry-time="…"` before line {line}',
             subject=node,
@@ -196,7 +211,7 @@ PRIVATE = Reader(
     id="ssh-private-key",
     reads="SSH private keys: OpenSSH, PEM and PuTTY",
     patterns=(
-        Pattern(regex=r"id_[\w.@-]+(?<!\.pub)|ssh_host_\w+_key|(?:identity|deploy_?key|[\w.-]+[_-](?:rsa|ed25519|ecdsa|dsa))"),
+        Pattern(regex=r"id_[\w@-]+|ssh_host_\w+_key|(?:identity|deploy_?key|[\w.-]+[_-](?:rsa|ed25519|ecdsa|dsa))"),
         Pattern(suffixes=(".ppk",)),
         Pattern(under=(".ssh",)),
     ),

@@ -1,0 +1,18 @@
+"""AWS IAM: users, roles, groups and keys, who may become whom, and what each can reach.
+
+naming, patterns        ARNs and wildcards
+policy, conditions      documents, and conditions by three-valued logic
+account                 what the API or a file says, as records
+permissions             the effective rights of a principal
+estate                  what is computed once for all principals
+trust, escalations      who may become whom, by trust and by permissions (`catalogue`)
+reach, findings, facts  records → facts
+connector               the four beats
+"""
+
+from __future__ import annotations
+
+from remit.inventory.connectors.aws.connector import MANIFEST, AwsConnector, FileSource, LiveSource, make_aws_connector
+from remit.inventory.connectors.aws.naming import arn_alias, principal_name
+
+__all__ = ["MANIFEST", "AwsConnector", "FileSource", "LiveSource", "arn_alias", "make_aws_connector", "principal_name"]
