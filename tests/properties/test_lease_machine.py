@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -26,6 +27,8 @@ from remit.kernel.clock import ManualClock
 from remit.kernel.errors import RemitError
 
 WAIT = timedelta(milliseconds=40)
+MEANWHILE = ("the task ends", "revoke", "quarantine", "takeover", "cancel")
+"""What may happen while a lease is being issued."""
 
 
 class Crash(BaseException):
@@ -117,15 +120,17 @@ class LeaseMachine(RuleBasedStateMachine):
         needs=st.integers(1, 3),
         steps=st.one_of(st.none(), st.integers(0, 25)),
         yields=st.integers(0, 12),
-        meanwhile=st.sampled_from(["nothing", "the task ends", "revoke", "quarantine", "takeover", "cancel"]),
+        delay=st.sampled_from([0, 0, 4]),
+        meanwhile=st.sampled_from(("nothing", *MEANWHILE)),
         after=st.integers(0, 25),
     )
-    def start_task(self, needs: int, steps: int | None, yields: int, meanwhile: str, after: int) -> None:
+    def start_task(self, needs: int, steps: int | None, yields: int, delay: int, meanwhile: str, after: int) -> None:
         process = self.world.task()
         self.running.append(process)
         order = self.world.order(process, needs=needs, changes=self.engine.changes)
         self.life.left = steps
         self.world.target.yields = yields
+        self.world.target.mint_delay = timedelta(milliseconds=delay)
 
         async def scene() -> None:
             issuing = asyncio.create_task(self.engine.issue(order))
@@ -244,5 +249,24 @@ class LeaseMachine(RuleBasedStateMachine):
 
 TestLeaseMachine = LeaseMachine.TestCase
 TestLeaseMachine.settings = settings(
-    max_examples=150, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
+
+
+@pytest.mark.parametrize("meanwhile", MEANWHILE)
+@pytest.mark.parametrize("delay", [0, 4])
+def test_nothing_that_happens_at_any_turn_of_an_issue_leaves_a_credential_behind(meanwhile: str, delay: int) -> None:
+    for after in range(18):
+        machine = LeaseMachine()
+        machine.begin()
+        machine.start_task(needs=2, steps=None, yields=3, delay=delay, meanwhile=meanwhile, after=after)
+        machine.teardown()
+
+
+@pytest.mark.parametrize("delay", [0, 4])
+def test_a_crash_at_any_step_of_an_issue_leaves_no_credential_behind(delay: int) -> None:
+    for steps in range(24):
+        machine = LeaseMachine()
+        machine.begin()
+        machine.start_task(needs=2, steps=steps, yields=1, delay=delay, meanwhile="nothing", after=0)
+        machine.teardown()

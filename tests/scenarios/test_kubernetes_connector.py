@@ -142,7 +142,15 @@ async def _reconcile(store: Any, connector: Any) -> None:
     facts: list[Fact] = []
     for raw in connector.fetch(scan):
         facts.extend([raw] if isinstance(raw, Skipped) else connector.translate(raw, scan))
-    run = await store.write(lambda unit: begin_run(unit, connector.manifest.id, connector.instance, connector.scope))
+    run = await store.write(
+        lambda unit: begin_run(
+            unit,
+            connector.manifest.id,
+            connector.instance,
+            connector.scope,
+            record_of=connector.manifest.record_of,
+        )
+    )
     await store.write(lambda unit: reconcile(unit, run, facts))
     await store.write(lambda unit: finish_run(unit, run, {}, ()))
 

@@ -22,7 +22,7 @@ from remit.kernel.unit import Attester, Store
 DEFAULT_LIFE = timedelta(hours=1)
 LONGEST_LIFE = timedelta(hours=12)
 SHORTEST_LIFE = timedelta(seconds=1)
-LEASE_ACTION = "lease"
+LEASE_ACTION = "lease:issue"
 """The action that policies name for a credential on a target."""
 
 

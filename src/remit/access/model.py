@@ -277,7 +277,7 @@ class LeftBehind:
 
     what: str
     fate: str
-    """`re-owned`, `quarantined`, `removed`."""
+    """`re-owned`, `quarantined`, `removed`; `kept` by the operator's wish; `reported` (a guess), or `not seen`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,6 +144,11 @@ class Targets:
         secret = self._sealer.unseal(stored.sealed, context=_context(name)).decode()
         return stored.target, self._factories.get(stored.target.system).make(stored.target, secret)
 
+    async def credential(self, name: str) -> tuple[Target, str]:
+        """The target with its admin secret in clear, for a connector that reads it; it must stay in memory."""
+        stored = await self._stored(name)
+        return stored.target, self._sealer.unseal(stored.sealed, context=_context(name)).decode()
+
     def manifest(self, system: str) -> BrokerManifest:
         return self._factories.get(system).manifest
 

@@ -7,7 +7,7 @@ else an identity of kind `unbound`, which is merged as soon as some source names
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -46,10 +46,14 @@ class Run:
     instance: str
     scope: str
     started: datetime
+    record_of: frozenset[str] = frozenset()
 
 
-def begin_run(unit: InventoryUnit, connector: str, instance: str, scope: str) -> Run:
-    """Start a run; an earlier run of the same source that never finished is simply superseded."""
+def begin_run(unit: InventoryUnit, connector: str, instance: str, scope: str, *, record_of: Sequence[str] = ()) -> Run:
+    """Start a run; an earlier run of the same source that never finished is simply superseded.
+
+    `record_of` names the systems for which the source's aliases count (`ConnectorManifest.record_of`).
+    """
     known = unit.inventory.source(connector, instance, scope)
     run = Run(
         source=known.id if known else unit.new_id("src"),
@@ -58,6 +62,7 @@ def begin_run(unit: InventoryUnit, connector: str, instance: str, scope: str) ->
         instance=instance,
         scope=scope,
         started=unit.now,
+        record_of=frozenset(record_of),
     )
     unit.inventory.put_source(_source(run, None, {}, ()))
     return run
@@ -84,7 +89,8 @@ def finish_run(unit: InventoryUnit, run: Run, counts: dict[str, int], skipped: S
     """Retire what the source no longer shows and write the run into the ledger; returns what went away, by kind."""
     retired = unit.inventory.retire(run.source, run.run)
     kept = tuple(
-        {"what": item.what[:400], "reason": item.reason, "detail": item.detail[:200]} for item in skipped[:_SKIPPED_KEPT]
+        {"what": item.what[:400], "reason": item.reason, "detail": item.detail[:200]}
+        for item in skipped[:_SKIPPED_KEPT]
     )
     unit.inventory.put_source(_source(run, unit.now, counts, kept))
     unit.record(
@@ -104,7 +110,7 @@ def finish_run(unit: InventoryUnit, run: Run, counts: dict[str, int], skipped: S
 
 
 def _source(
-    run: Run, finished: datetime | None, counts: dict[str, int], skipped: tuple[dict[str, Json], ...]
+    run: Run, finished: datetime | None, counts: dict[str, int], skipped: tuple[Mapping[str, Json], ...]
 ) -> SourceRecord:
     return SourceRecord(
         id=run.source,
@@ -156,7 +162,7 @@ class _Batch:
         self._resources = self._rows.resources(resources)
 
     def identity(self, fact: IdentityFact) -> None:
-        names = (fact.name, *fact.aliases)
+        names = (fact.name, *(alias for alias in fact.aliases if _system(alias) in self._run.record_of))
         known = sorted({self._ids[each] for each in names if each in self._ids})
         if known:
             identity = known[0]
@@ -240,7 +246,9 @@ class _Batch:
                 "inventory.identities.found",
                 actor=f"connector:{run.connector}",
                 subject=run.source,
-                data={"identities": {each: self._identities[each].name for each in self._new if each in self._identities}},
+                data={
+                    "identities": {each: self._identities[each].name for each in self._new if each in self._identities}
+                },
             )
         return Counts(
             facts=_kinds(facts),
@@ -336,6 +344,11 @@ def _updated(record: IdentityRecord, fact: IdentityFact, now: datetime) -> Ident
         present=True,
         attributes={**record.attributes, **rest},
     )
+
+
+def _system(alias: str) -> str:
+    parsed = parse_name(alias)
+    return parsed[0] if parsed is not None else alias.partition(":")[0]
 
 
 def _text(value: object) -> str | None:

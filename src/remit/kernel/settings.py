@@ -16,7 +16,9 @@ import msgspec
 
 from remit.kernel.errors import Misconfigured
 
-RESERVED = frozenset({"REMIT_DATA", "REMIT_CONFIG", "REMIT_DATABASE", "REMIT_NATS", "REMIT_AGENT_SOCK"})
+RESERVED = frozenset(
+    {"REMIT_DATA", "REMIT_CONFIG", "REMIT_DATABASE", "REMIT_NATS", "REMIT_AGENT_SOCK", "REMIT_PERSON_KEY"}
+)
 """Variables that name no setting."""
 
 

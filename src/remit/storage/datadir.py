@@ -80,7 +80,9 @@ class DataDir:
             self._tighten()
         except OSError as error:
             raise Misconfigured(
-                "storage.datadir.unusable", f"`{self.root}` cannot be used: {error.strerror}", next_step="choose `--data`"
+                "storage.datadir.unusable",
+                f"`{self.root}` cannot be used: {error.strerror}",
+                next_step="choose `--data`",
             ) from None
 
     def _take_lock(self) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from remit.access.leases.model import HeldLease, LeaseFilter
-from remit.access.model import LeaseState
+from remit.access.model import LeaseState, Target
 from remit.defense.ports import CredentialFact, LeaseFact, Standing
 from remit.kernel.ids import is_id, name
 from remit.storage.access import AccessRows
@@ -45,7 +45,10 @@ class FactRows:
 
     def lease_of(self, target: str, principal: str) -> LeaseFact | None:
         held = self._access.leases_by_principal([principal]).get(principal)
-        return None if held is None or held.lease.target != target else _lease(held)
+        if held is None or held.lease.target != target:
+            return None
+        stored = self._access.target(target)
+        return _lease(held, stored.target if stored is not None else None)
 
     def credential(self, fingerprint: str) -> CredentialFact | None:
         record = self._inventory.credentials([fingerprint]).get(fingerprint)
@@ -94,8 +97,10 @@ class FactRows:
         ]
 
 
-def _lease(held: HeldLease) -> LeaseFact:
+def _lease(held: HeldLease, target: Target | None) -> LeaseFact:
     lease = held.lease
+    role = next((name for name, group in target.roles.items() if group == held.role), "") if target else ""
+    declared = target.options.get(f"schemas.{role}") if target else None
     return LeaseFact(
         id=lease.id,
         identity=lease.identity,
@@ -106,6 +111,7 @@ def _lease(held: HeldLease) -> LeaseFact:
         expires=lease.expires,
         revoked=lease.revoked,
         last_probe=lease.revoked,
+        schemas=frozenset(part.strip() for part in declared.split(",")) if declared else None,
     )
 
 

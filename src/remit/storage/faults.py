@@ -41,7 +41,7 @@ def _meaning(said: str) -> RemitError:
             "the database file is damaged or is no database",
             next_step="restore it from a backup, then run `remit doctor`",
         )
-    if "password authentication failed" in lowered or "does not exist" in lowered and "role" in lowered:
+    if "password authentication failed" in lowered or ("does not exist" in lowered and "role" in lowered):
         return Misconfigured(
             "storage.database.refused", "the database refused our login", next_step="correct `--database`"
         )

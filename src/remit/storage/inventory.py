@@ -69,7 +69,9 @@ class InventoryRows:
     def put_identities(self, records: Sequence[IdentityRecord]) -> None:
         rows = [_row(record) for record in records]
         # Owner, state and tier are governance's: a sighting never overwrites them.
-        upsert(self._conn, inventory_identity, rows, keep=("owner", "state", "tier", "first_seen", "merged_into", "name"))
+        upsert(
+            self._conn, inventory_identity, rows, keep=("owner", "state", "tier", "first_seen", "merged_into", "name")
+        )
 
     def put_aliases(self, aliases: Mapping[str, str], evidence: str, since: datetime) -> None:
         rows = [
@@ -79,9 +81,7 @@ class InventoryRows:
         upsert(self._conn, inventory_alias, rows)
 
     def merge(self, younger: str, older: str) -> None:
-        self._conn.execute(
-            update(inventory_alias).where(inventory_alias.c.identity == younger).values(identity=older)
-        )
+        self._conn.execute(update(inventory_alias).where(inventory_alias.c.identity == younger).values(identity=older))
         self._conn.execute(
             update(inventory_credential).where(inventory_credential.c.identity == younger).values(identity=older)
         )
@@ -425,11 +425,11 @@ def _conditions(wanted: IdentityFilter) -> list[Any]:
         where.append(table.c.privileged)
     if wanted.exposed:
         credential = inventory_credential
-        where.append(
-            exists().where(credential.c.identity == table.c.id, credential.c.exposed, credential.c.present)
-        )
+        where.append(exists().where(credential.c.identity == table.c.id, credential.c.exposed, credential.c.present))
     if wanted.text:
-        where.append(or_(*(_contains(table.c[column], wanted.text) for column in ("title", "name", "owner", "service"))))
+        where.append(
+            or_(*(_contains(table.c[column], wanted.text) for column in ("title", "name", "owner", "service")))
+        )
     return where
 
 

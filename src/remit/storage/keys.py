@@ -40,7 +40,9 @@ def load_key_file(path: Path, *, create: bool) -> bytes:
             ) from None
         return _create_key_file(path)
     except OSError as error:
-        raise Misconfigured("storage.key.unreadable", f"the key file `{path}` cannot be read: {error.strerror}") from None
+        raise Misconfigured(
+            "storage.key.unreadable", f"the key file `{path}` cannot be read: {error.strerror}"
+        ) from None
     try:
         key = bytes.fromhex(text)
     except ValueError:

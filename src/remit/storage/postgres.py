@@ -80,7 +80,7 @@ class PostgresStore:
             unit = Unit(lambda: conn, self._clock.now())
             result = work(unit)
             if unit.events:
-                LedgerRows(conn).append(unit.events, unit.bodies)
+                LedgerRows(conn).append(unit.events, unit.leaves, unit.bodies)
             return result, unit.events
 
         async with self._engine.begin() as conn:

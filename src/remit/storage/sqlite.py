@@ -65,7 +65,7 @@ class SqliteStore:
         assert not self._closed
         job = _Job(work, Future())
         self._jobs.put(job)
-        return await asyncio.wrap_future(job.answer)  # type: ignore[no-any-return]
+        return await asyncio.wrap_future(job.answer)
 
     async def read(self, query: Callable[[Unit], T]) -> T:
         """Run `query` on one snapshot of the database."""
@@ -111,12 +111,13 @@ class SqliteStore:
         events: list[Event] = []
         try:
             with translated(), self._writer_engine.connect() as conn, conn.begin():
+                leaves: list[bytes] = []
                 bodies: dict[str, bytes] = {}
                 for job in group:
                     if job.answer.set_running_or_notify_cancel():
-                        self._run(conn, job, done, events, bodies)
+                        self._run(conn, job, done, events, leaves, bodies)
                 if events:
-                    LedgerRows(conn).append(events, bodies)
+                    LedgerRows(conn).append(events, leaves, bodies)
         except BaseException as error:
             for job in group:
                 if not job.answer.done():
@@ -133,6 +134,7 @@ class SqliteStore:
         job: _Job,
         done: list[tuple[_Job, Any]],
         events: list[Event],
+        leaves: list[bytes],
         bodies: dict[str, bytes],
     ) -> None:
         raw = conn.connection.driver_connection
@@ -158,6 +160,7 @@ class SqliteStore:
         if saved:
             raw.execute("RELEASE command")
         events.extend(unit.events)
+        leaves.extend(unit.leaves)
         bodies.update(unit.bodies)
         done.append((job, result))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from remit.kernel.canonical import Json, canonical
+from remit.kernel.canonical import Json, canonical, encode_checked
 from remit.kernel.events import Event
 from remit.kernel.ids import new_id
 
@@ -39,6 +39,8 @@ class Unit:
         self._now = now
         self._read_only = read_only
         self.events: list[Event] = []
+        self.leaves: list[bytes] = []
+        """The canonical bytes of each event: what the ledger keeps."""
         self.bodies: dict[str, bytes] = {}
 
     @property
@@ -60,9 +62,10 @@ class Unit:
             sha256 = hashlib.sha256(body).hexdigest()
             self.bodies[sha256] = body
             kept = {"data_sha256": sha256, "data_bytes": len(body)}
-        self.events.append(
-            Event(id=self.new_id("ev"), type=type, time=self._now, actor=actor, subject=subject, data=kept)
-        )
+        canonical([actor, subject])
+        event = Event(id=self.new_id("ev"), type=type, time=self._now, actor=actor, subject=subject, data=kept)
+        self.events.append(event)
+        self.leaves.append(encode_checked(event.as_json()))
 
     @cached_property
     def ledger(self) -> LedgerRows:

@@ -99,9 +99,9 @@ async def _follow(
         line = msgspec.json.decode(raw)
         match line["kind"]:
             case "source":
-                instance, scope = line["instance"], line["scope"]
+                instance, scope, record_of = line["instance"], line["scope"], line["record_of"]
                 run = await control.store.write(
-                    lambda unit: registry.begin_run(unit, connector, instance, scope)  # noqa: B023
+                    lambda unit: registry.begin_run(unit, connector, instance, scope, record_of=record_of)  # noqa: B023
                 )
                 yield {"kind": "source", "instance": instance, "scope": scope}
             case "facts":
@@ -117,7 +117,7 @@ async def _follow(
                 assert run is not None
                 summary = tally.as_json()
                 retired = await control.store.write(
-                    lambda unit: registry.finish_run(unit, run, _flat(summary), tally.skipped)
+                    lambda unit: registry.finish_run(unit, run, _flat(summary), tally.skipped)  # noqa: B023
                 )
                 await control.synchronise()
                 skipped = [{"what": s.what, "reason": s.reason, "detail": s.detail} for s in tally.skipped[:50]]

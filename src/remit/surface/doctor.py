@@ -38,7 +38,13 @@ def _files(data: Path) -> list[dict[str, str]]:
     if not data.is_dir():
         return [line("unmeasured", "data directory", f"`{data}` does not exist yet", f"`remit up --data {data}`")]
     wide = []
-    for path in (data / "keys", data / "ledger", data / "remit.db", data / "keys" / "kek", data / "keys" / "fingerprint"):
+    for path in (
+        data / "keys",
+        data / "ledger",
+        data / "remit.db",
+        data / "keys" / "kek",
+        data / "keys" / "fingerprint",
+    ):
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             wide.append(str(path))
     if wide:

@@ -67,7 +67,7 @@ class Listeners:
         """Listen on a Unix socket; it never exists with a wider mode than `mode`."""
         sock = bind_unix(path, mode)
         loop = asyncio.get_running_loop()
-        self._servers.append(await loop.create_unix_server(self._protocol(via), sock=sock))  # type: ignore[arg-type]
+        self._servers.append(await loop.create_unix_server(self._protocol(via), sock=sock))
 
     async def tcp(self, host: str, port: int, *, via: str, ssl: Any = None) -> int:
         """Listen on TCP; returns the port (a free one where 0 was asked for)."""

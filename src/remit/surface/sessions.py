@@ -63,7 +63,7 @@ class Sessions:
         self._sessions = {key: value for key, value in self._sessions.items() if value.expires > now}
         for store in (self._codes, self._sessions):
             while len(store) >= _MOST:
-                store.pop(next(iter(store)))  # type: ignore[attr-defined]
+                store.pop(next(iter(store)))
 
 
 def _hash(token: str) -> bytes:

@@ -34,7 +34,13 @@ async def identity_page(control: ControlPlane, identity: str) -> dict[str, Any]:
             "reached_by": unit.inventory.edges_into(nodes),
             "leases": control.leases_of(unit, identity),
             "timeline": [
-                {"time": entry.time, "type": entry.type, "actor": entry.actor, "leaf": entry.leaf_index, "data": entry.data}
+                {
+                    "time": entry.time,
+                    "type": entry.type,
+                    "actor": entry.actor,
+                    "leaf": entry.leaf_index,
+                    "data": entry.data,
+                }
                 for entry in unit.ledger.latest(60, subject=[identity, *names])
             ],
         }
@@ -60,7 +66,9 @@ def decision_row(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def lease_rows(unit: Any, *, ended: bool, target: str = "", identity: str = "", limit: int = 300) -> list[dict[str, Any]]:
+def lease_rows(
+    unit: Any, *, ended: bool, target: str = "", identity: str = "", limit: int = 300
+) -> list[dict[str, Any]]:
     """Leases, newest first, with the proof of each revocation in words."""
     from remit.access.leases.model import LIVE, LeaseFilter
 

@@ -80,7 +80,8 @@ def scan(connector: AnyConnector, job: Job, write: Callable[[Line], None]) -> No
     )
     try:
         connector.open()
-        write({"kind": "source", "instance": connector.instance, "scope": connector.scope})
+        record_of = list(connector.manifest.record_of)
+        write({"kind": "source", "instance": connector.instance, "scope": connector.scope, "record_of": record_of})
         batch: list[Fact] = []
         for raw in connector.fetch(run):
             batch.extend((raw,) if isinstance(raw, Skipped) else connector.translate(raw, run))

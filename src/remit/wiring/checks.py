@@ -23,7 +23,9 @@ async def examine_control(control: ControlPlane) -> list[dict[str, str]]:
     found += _boundary(control)
     found += await _policies(control)
     for problem in (*control.trust.problems, *control.feed.refused):
-        found.append(line("fail", "everything that carries authority is signed", problem, "compare with `remit ledger ls`"))
+        found.append(
+            line("fail", "everything that carries authority is signed", problem, "compare with `remit ledger ls`")
+        )
     for target in await control.targets.list():
         found += await _target(control, target.name)
     return found
@@ -34,7 +36,12 @@ def _ledger(control: ControlPlane) -> list[dict[str, str]]:
         return [line("fail", "ledger is signed", str(control.sequencer.failed), "free space for the data directory")]
     return [
         line("pass", "ledger is signed", f"{control.sequencer.size:,} entries"),
-        line("unmeasured", "ledger has a witness", "nobody else keeps its checkpoints", "keep copies of DIR/ledger/checkpoint elsewhere"),
+        line(
+            "unmeasured",
+            "ledger has a witness",
+            "nobody else keeps its checkpoints",
+            "keep copies of DIR/ledger/checkpoint elsewhere",
+        ),
     ]
 
 
@@ -51,10 +58,22 @@ async def _policies(control: ControlPlane) -> list[dict[str, str]]:
     lines = [
         line("pass", "policies are in force", f"{count}")
         if count
-        else line("fail", "policies are in force", "none: everything is denied", "`remit policy show --starter > starter.cedar`, read it, then `remit policy apply starter.cedar`")
+        else line(
+            "fail",
+            "policies are in force",
+            "none: everything is denied",
+            "`remit policy show --starter > starter.cedar`, read it, then `remit policy apply starter.cedar`",
+        )
     ]
     if persons < 2:
-        lines.append(line("fail", "two persons are registered", f"{persons}: nobody can approve what another asks for", "`remit people enrol NAME --public-key …`"))
+        lines.append(
+            line(
+                "fail",
+                "two persons are registered",
+                f"{persons}: nobody can approve what another asks for",
+                "`remit people enrol NAME --public-key …`",
+            )
+        )
     else:
         lines.append(line("pass", "two persons are registered", f"{persons}"))
     return lines
@@ -67,5 +86,6 @@ async def _target(control: ControlPlane, name: str) -> list[dict[str, str]]:
     except RemitError as error:
         return [line("fail", f"target {name} answers", error.message, error.next_step)]
     return [
-        line("pass" if each.ok else "fail", f"target {name}: {each.title}", each.detail, each.next_step) for each in checks
+        line("pass" if each.ok else "fail", f"target {name}: {each.title}", each.detail, each.next_step)
+        for each in checks
     ]

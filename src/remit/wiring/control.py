@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from remit.access.brokers.port import BrokerFactory
@@ -20,7 +21,9 @@ from remit.access.leases.processes import LocalProcesses
 from remit.access.model import LeaseState, Target
 from remit.access.policy.decide import Pdp
 from remit.access.targets import OpenBrokers, Targets
+from remit.access.tasks.attest import WaitingTaskAttestor
 from remit.access.tasks.register import Tasks
+from remit.access.tasks.start import TaskStarter
 from remit.defense import detections
 from remit.defense.model import Order
 from remit.defense.respond import Responder
@@ -86,6 +89,7 @@ class ControlPlane:
     tasks: Tasks
     grants: Grants
     engine: LeaseEngine
+    starter: TaskStarter
     responder: Responder
     watch: Watch
     dependencies: Dependencies
@@ -167,6 +171,10 @@ class ControlPlane:
             store=self.store, sealer=self.keys, attester=self.keys, brokers=brokers, decisions=self.decisions,
             processes=self.processes, clock=self.clock, instance=self.instance, events=self.bus,
         )  # fmt: skip
+        self.starter = TaskStarter(
+            tasks=self.tasks, targets=self.targets, grants=self.grants, engine=self.engine, decisions=self.decisions,
+            attestor=WaitingTaskAttestor(self.trust.attest_pid), clock=self.clock,
+        )  # fmt: skip
         await self.engine.start(exclusive=self.settings.database.startswith("sqlite:"))
         self._closing.append(self.engine.stop)
 
@@ -231,9 +239,9 @@ class ControlPlane:
         while True:
             await asyncio.sleep(_HOUSEKEEPING.total_seconds())
             try:
-                while await self.store.write(lambda unit: governance_people.settle_orphans(unit)):
+                while await self.store.write(governance_people.settle_orphans):
                     pass
-                while await self.store.write(lambda unit: governance_exceptions.expire(unit)):
+                while await self.store.write(governance_exceptions.expire):
                     pass
             except RemitError as error:
                 _log.warning("housekeeping is put off: %s", error)
@@ -299,9 +307,13 @@ class ControlPlane:
         if isinstance(found, str):
             return found
         if not found:
-            raise NotFound("inventory.identity.unknown", f"no identity is called `{given[:200]}`", next_step="`remit ls`")
+            raise NotFound(
+                "inventory.identity.unknown", f"no identity is called `{given[:200]}`", next_step="`remit ls`"
+            )
         near = ", ".join(found[:5])
-        raise Rejected("inventory.identity.ambiguous", f"`{given[:200]}` is no exact name", next_step=f"perhaps: {near}")
+        raise Rejected(
+            "inventory.identity.ambiguous", f"`{given[:200]}` is no exact name", next_step=f"perhaps: {near}"
+        )
 
     async def graph(self) -> AccessGraph:
         """The access graph of the registry as it is now."""
@@ -401,7 +413,9 @@ class ControlPlane:
 
     async def prove(self, leaf: int) -> dict[str, str]:
         """An inclusion proof of one entry under the newest checkpoint (c2sp.org/tlog-proof)."""
-        await self.sequencer.covered(leaf + 1) if leaf < await self.store.read(lambda unit: unit.ledger.size()) else None
+        await self.sequencer.covered(leaf + 1) if leaf < await self.store.read(
+            lambda unit: unit.ledger.size()
+        ) else None
         directory = self.sequencer.directory
         if leaf >= directory.size:
             raise NotFound("ledger.entry.unknown", f"the ledger has no entry {leaf}")
@@ -430,7 +444,7 @@ def _lineage(pid: int) -> Sequence[int]:
     while pid > 1 and len(found) < 64:
         found.append(pid)
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
+            with Path(f"/proc/{pid}/stat").open("rb") as file:
                 pid = int(file.read(4096).rpartition(b")")[2].split()[1])
         except (OSError, ValueError, IndexError):
             break

@@ -47,9 +47,7 @@ class Decisions:
     async def open(self, folder: Path) -> None:
         """Open the log below `folder`; what the ledger does not cover yet is batched again."""
         batched = await self._store.read(self._batched)
-        self._log = await asyncio.to_thread(
-            SegmentLog.open, folder, self._node, clock=self._clock, batched=batched
-        )
+        self._log = await asyncio.to_thread(SegmentLog.open, folder, self._node, clock=self._clock, batched=batched)
         self._task = asyncio.create_task(self._batch_forever(), name="remit-decision-batches")
 
     def _batched(self, unit: Any) -> int:
@@ -99,7 +97,9 @@ class Decisions:
 
         found = await asyncio.to_thread(search)
         if not found:
-            raise NotFound("access.decision.unknown", f"no decision has the id `{decision[:40]}`", next_step="`remit decisions`")
+            raise NotFound(
+                "access.decision.unknown", f"no decision has the id `{decision[:40]}`", next_step="`remit decisions`"
+            )
         record: dict[str, Any] = found[0]
         return record
 

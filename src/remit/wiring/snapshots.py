@@ -145,7 +145,9 @@ class SnapshotFeed:
                     identities=self._read_identities(unit, identities),
                     grants=self._read_grants(unit, grants),
                     policies=self._read_policies(unit) if policies else None,
-                    exceptions=_difference(before.exceptions.items(), self._read_exceptions(unit)) if exceptions else {},
+                    exceptions=_difference(before.exceptions.items(), self._read_exceptions(unit))
+                    if exceptions
+                    else {},
                 )
 
             self.cell.apply(await self._store.read(read), at=self._clock.monotonic())
@@ -242,7 +244,11 @@ class _Answerable:
 
 def _memberships(unit: Any, ids: set[str] | None = None) -> dict[str, tuple[str, ...]]:
     """Identity → the identities of which it is a member."""
-    edges = [edge for edge in (unit.inventory.edges() if ids is None else _edges_of(unit, ids)) if edge.relation == "member-of"]
+    edges = [
+        edge
+        for edge in (unit.inventory.edges() if ids is None else _edges_of(unit, ids))
+        if edge.relation == "member-of"
+    ]
     named = unit.inventory.resolve({name for edge in edges for name in (edge.tail, edge.head)})
     groups: dict[str, tuple[str, ...]] = {}
     for edge in edges:
@@ -253,7 +259,8 @@ def _memberships(unit: Any, ids: set[str] | None = None) -> dict[str, tuple[str,
 
 
 def _edges_of(unit: Any, ids: set[str]) -> Iterable[Any]:
-    return unit.inventory.edges_from([name for each in ids for name in unit.inventory.names_of(each)])
+    edges: Iterable[Any] = unit.inventory.edges_from([name for each in ids for name in unit.inventory.names_of(each)])
+    return edges
 
 
 def identity_facts(
@@ -298,7 +305,9 @@ def target_facts(target: Any) -> ResourceFacts:
     )  # fmt: skip
 
 
-def _difference(before: Iterable[tuple[str, ExceptionFacts]], now: list[ExceptionFacts]) -> dict[str, ExceptionFacts | None]:
+def _difference(
+    before: Iterable[tuple[str, ExceptionFacts]], now: list[ExceptionFacts]
+) -> dict[str, ExceptionFacts | None]:
     changes: dict[str, ExceptionFacts | None] = {key: None for key, _ in before}
     changes.update({facts.id: facts for facts in now})
     return changes

@@ -16,6 +16,7 @@ from remit.access.model import Proved, Revocation, Target
 from remit.inventory.connectors.port import Scan
 from remit.inventory.model import Skipped
 from remit.inventory.records import CredentialRecord
+from remit.kernel.canonical import Json
 from remit.kernel.clock import rfc3339
 from remit.kernel.errors import RemitError
 from remit.kernel.ids import credential_name, parse_name
@@ -38,7 +39,15 @@ class StaticCredentials:
         if target is None:
             return []
         what = ", ".join(record.fingerprint for record in records) or "no known copy"
-        return [{"id": role, "what": f"password of role {role} ({what})", "target": target.name, "state": "would revoke", "proof": ""}]
+        return [
+            {
+                "id": role,
+                "what": f"password of role {role} ({what})",
+                "target": target.name,
+                "state": "would revoke",
+                "proof": "",
+            }
+        ]
 
     async def revoke(self, identity: str, subject: str, *, actor: str, reason: str) -> list[dict[str, Any]]:
         """End the login of the identity on its target, end its sessions, prove it; the ledger has intent and result."""
@@ -50,13 +59,19 @@ class StaticCredentials:
         if not isinstance(broker, RevokesStatic):
             return []
         found = await asyncio.to_thread(self._read_again, records, await self._places(records))
-        data = {"target": target.name, "principal": role, "reason": reason, "copies": len(records)}
+        data: dict[str, Json] = {"target": target.name, "principal": role, "reason": reason, "copies": len(records)}
         await control.store.write(
             lambda unit: unit.record("access.credential.revoking", actor=actor, subject=identity, data=data)
         )
         outcome = await broker.revoke_static(role, found)
         await control.store.write(lambda unit: self._conclude(unit, identity, records, outcome, actor, data))
-        state = "revoked" if outcome.gone and isinstance(outcome.proof, Proved) else "unproved" if outcome.gone else "revoking"
+        state = (
+            "revoked"
+            if outcome.gone and isinstance(outcome.proof, Proved)
+            else "unproved"
+            if outcome.gone
+            else "revoking"
+        )
         proof = (
             f"refused: {outcome.proof.refusal} (control: {outcome.proof.control})"
             if isinstance(outcome.proof, Proved)
@@ -79,7 +94,9 @@ class StaticCredentials:
                 parsed = parse_name(each)
                 if parsed is None or parsed[0] != target.system or parsed[2] != "role":
                     continue
-                if parsed[1] in (target.instance, f"{target.host}:{target.port}") or await self._same_server(target, parsed[1]):
+                if parsed[1] in (target.instance, f"{target.host}:{target.port}") or await self._same_server(
+                    target, parsed[1]
+                ):
                     return target, parsed[3], records
         return None, "", []
 
@@ -134,7 +151,13 @@ class StaticCredentials:
         return None
 
     def _conclude(
-        self, unit: Any, identity: str, records: list[CredentialRecord], outcome: Revocation, actor: str, data: dict[str, Any]
+        self,
+        unit: Any,
+        identity: str,
+        records: list[CredentialRecord],
+        outcome: Revocation,
+        actor: str,
+        data: dict[str, Json],
     ) -> None:
         proof = (
             {"refusal": outcome.proof.refusal, "control": outcome.proof.control}

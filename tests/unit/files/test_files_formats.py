@@ -60,6 +60,12 @@ def test_json_with_comments_and_trailing_commas() -> None:
     assert document.line("n") == 4
 
 
+def test_json_knows_the_line_of_each_value() -> None:
+    document = parse_json(b'{"a": {"k": 1},\n /* x\n */ "b": [\n {"k": "a\\"{"},\n {"k": 2}]\n}')
+    found = [document.line(*path) for path in [("a", "k"), ("b",), ("b", 0, "k"), ("b", 1, "k"), ("b", 1, "missing")]]
+    assert found == [1, 3, 4, 5, 5]
+
+
 @pytest.mark.parametrize("data", [b"a = ", b"a = [" + b"[" * 5000, b"\xff"])
 def test_hostile_toml_is_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):

@@ -489,7 +489,9 @@ class LeaseEngine:
                 next_step="name leases, an identity, a target or a task",
             )
         touched: list[str] = []
-        page = replace(where, states=LIVE)
+        page = replace(where, states=where.states & LIVE if where.states else LIVE)
+        if not page.states:
+            return ()
         while True:
             held = await self._store.read(lambda unit, page=page: unit.access.leases(page, _PAGE))  # type: ignore[misc]
             ids = [one.id for one in held]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -11,10 +12,14 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from remit.access.brokers.port import BrokerManifest, Check
-from remit.access.leases.model import LIVE, HeldLease, LeaseFilter
+from remit.access.leases.engine import LeaseEngine
+from remit.access.leases.model import LIVE, HeldLease, IssueOrder, LeaseFilter, LeasePlan, LeaseSettings
 from remit.access.model import (
     Decision,
     Effect,
+    Entity,
+    Grant,
+    GrantState,
     LeaseState,
     Minted,
     MintOrder,
@@ -310,6 +315,10 @@ class FakeTarget:
     up: bool = True
     provable: bool = True
     """Whether it can show a refusal; a server with `trust` authentication cannot."""
+    yields: int = 0
+    """How many turns of the event loop each call takes before its effect, and again after it."""
+    mint_delay: timedelta = timedelta(0)
+    """How long a mint is on its way before it lands."""
     revoke_calls: int = 0
     minted: list[str] = field(default_factory=list)
 
@@ -335,10 +344,14 @@ class FakeTargetBroker:
         self._check()
         if order.role == "missing":
             raise Rejected("fake.role.missing", "no such role on the target")
+        await self._travel()
+        if self.target.mint_delay:
+            await asyncio.sleep(self.target.mint_delay.total_seconds())
         with self._effect():
             self.target.accounts[order.principal] = order.secret
             self.target.expiry[order.principal] = order.expires
             self.target.minted.append(order.principal)
+        await self._travel()
         return Minted(principal=order.principal, settings={"host": "fake", "user": order.principal})
 
     async def renew(self, principals: Sequence[str], expires: datetime) -> Sequence[str]:
@@ -351,6 +364,7 @@ class FakeTargetBroker:
     async def revoke(self, orders: Sequence[RevokeOrder]) -> Sequence[Revocation]:
         self._check()
         self.target.revoke_calls += 1
+        await self._travel()
         done: list[Revocation] = []
         for order in orders:
             with self._effect():
@@ -372,10 +386,15 @@ class FakeTargetBroker:
 
     async def sweep(self, instance: str) -> Sequence[str]:
         self._check()
+        await self._travel()
         return [name for name in self.target.accounts if name.startswith(f"remit_{instance}_")]
 
     async def check(self) -> Sequence[Check]:
         return (Check(ok=self.target.up, title="reachable"),)
+
+    async def _travel(self) -> None:
+        for _ in range(self.target.yields):
+            await asyncio.sleep(0)
 
     def _check(self) -> None:
         self._step()
@@ -409,3 +428,71 @@ class FakeBrokers:
 
     def manifest(self, system: str) -> BrokerManifest:
         return FAKE_MANIFEST
+
+
+class LeaseWorld:
+    """Everything a lease engine stands on, with one target `orders`; engines may die, this stays."""
+
+    instance = "test0001"
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.store = MemoryStore(clock)
+        self.target = FakeTarget("orders")
+        self.brokers = FakeBrokers({"orders": self.target})
+        self.decisions = Switch(clock)
+        self.processes = FakeProcesses()
+        self.attester = HmacAttester()
+        self.sealer = XorSealer()
+        self._pids = 100
+
+    def engine(self, settings: LeaseSettings | None = None) -> LeaseEngine:
+        """A fresh engine on this world; not started."""
+        return LeaseEngine(
+            store=self.store,
+            sealer=self.sealer,
+            attester=self.attester,
+            brokers=self.brokers,
+            decisions=self.decisions,
+            processes=self.processes,
+            clock=self.clock,
+            instance=self.instance,
+            settings=settings or QUICK,
+        )
+
+    def task(self) -> ProcessTask:
+        """A process that has just started."""
+        self._pids += 1
+        return self.processes.start(self._pids, self._pids * 7)
+
+    def order(self, process: ProcessTask, *, changes: int = 0, needs: int = 1, role: str = "app_ro") -> IssueOrder:
+        """An order for `needs` leases on `orders` under a grant of one hour."""
+        now = self.clock.now()
+        text = "fake://orders?role=read"
+        grant = Grant(
+            id=new_id("gr", now),
+            identity="id_agent",
+            task="nightly",
+            task_digest="sha256:00",
+            needs=(text,) * needs,
+            decision="dc_1",
+            created=now,
+            expires=now + timedelta(hours=1),
+            state=GrantState.APPROVED,
+        )
+        request = Request(
+            subject=Entity(type="identity", id=grant.identity),
+            action="lease",
+            resource=Entity(type="target", id="orders"),
+        )
+        plan = LeasePlan(need=text, target="orders", role=role, database="db", request=request, decision="dc_1")
+        return IssueOrder(grant=grant, process=process, plans=(plan,) * needs, proven={}, changes=changes)
+
+
+QUICK = LeaseSettings(
+    batch_window=timedelta(milliseconds=1),
+    backoff=timedelta(milliseconds=2),
+    backoff_ceiling=timedelta(milliseconds=10),
+    target_timeout=timedelta(seconds=2),
+)
+"""Settings for tests: waits of milliseconds."""

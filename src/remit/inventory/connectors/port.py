@@ -46,6 +46,9 @@ class ConnectorManifest:
     needs: tuple[Permission, ...]
     blind_to: tuple[Blind, ...]
     hazards: tuple[str, ...] = ()
+    record_of: tuple[str, ...] = ()
+    """Systems of which this source is the system of record. Only there may it say that two names mean one identity:
+    a certificate that somebody drops into a scanned tree must not join an identity with another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from remit.providers.postgres.client import Connection, Server, close, connect, 
 
 MANIFEST = ConnectorManifest(
     id="postgres",
+    record_of=("postgres",),
     title="PostgreSQL 13 and later",
     source="the name of a target, or postgres://USER@HOST:PORT/DATABASE with the password in PGPASSFILE or PGPASSWORD",
     observes=(

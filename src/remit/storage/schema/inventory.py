@@ -104,7 +104,10 @@ inventory_sighting = Table(
     Column("place", String(1400), nullable=False),
     Column("fact", JsonText, nullable=False),
 )
-"""One fact as one source said it. `key` is the digest of what makes it the same fact; `run` the last run that saw it."""
+"""One fact as one source said it.
+
+`key` is the digest of what makes it the same fact; `run` the last run that saw it.
+"""
 
 inventory_edge = Table(
     "inventory_edge",

@@ -21,8 +21,8 @@ from remit.kernel.errors import Denied, Rejected
 from remit.surface.api.route import Caller
 
 if TYPE_CHECKING:
-    from remit.surface.peers import PeerIdentity
     from remit.surface.context import Surface
+    from remit.surface.peers import PeerIdentity
 
 COOKIE = "remit_session"
 _SAFE = ("GET", "HEAD")

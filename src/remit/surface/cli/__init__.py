@@ -1,1 +1,3 @@
-"""The command line: one file of commands for each capability, assembled in `entry.py`; each is imported when it is used."""
+"""The command line:
+one file of commands for each capability, assembled in `entry.py`; each is imported when it is used.
+"""

@@ -8,7 +8,15 @@ from typing import Final
 from cyclopts import App, Group
 
 _HERE: Final = "remit.surface.cli.commands"
-GROUPS: Final = ("Run", "What exists?", "Who is it?", "What may it do?", "What then?", "Who answers?", "How is it proved?")
+GROUPS: Final = (
+    "Run",
+    "What exists?",
+    "Who is it?",
+    "What may it do?",
+    "What then?",
+    "Who answers?",
+    "How is it proved?",
+)
 COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     # path, function, group, help
     ("up", "server:up", "Run", "Run the control plane, the agent and the console in one process."),
@@ -42,7 +50,7 @@ COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("target add", "access:target_add", "What may it do?", "Add a system on which credentials are minted."),
     ("target ls", "access:target_ls", "What may it do?", "List targets."),
     ("target rm", "access:target_rm", "What may it do?", "Remove a target that has no live leases."),
-    ("target install", "access:target_install", "What may it do?", "Print the SQL that gives the broker the least it needs."),
+    ("target install", "access:target_install", "What may it do?", "Install what lets the broker work with the least privilege."),
     ("task add", "access:task_add", "What may it do?", "Register a task: its name, its identity and its very program."),
     ("task ls", "access:task_ls", "What may it do?", "List task definitions."),
     ("task rm", "access:task_rm", "What may it do?", "Remove a task definition."),
@@ -97,8 +105,10 @@ def build() -> App:
     for path, target, group, text in COMMANDS:
         *above, name = path.split()
         owner = parents[above[0]] if above else app
-        keep = {} if above else {"group": groups[group]}
-        owner.command(f"{_HERE}.{target}", name=name, help=text, **keep)
+        if above:
+            owner.command(f"{_HERE}.{target}", name=name, help=text)
+        else:
+            owner.command(f"{_HERE}.{target}", name=name, help=text, group=groups[group])
     # `remit run` takes everything after `--` as it stands: its own light parser, in the supervisor.
     app.command("remit.surface.cli.commands.run:help_only", name="run", group=groups["What may it do?"],
                 help="Run a command as a task, with credentials that end when it ends.")  # fmt: skip

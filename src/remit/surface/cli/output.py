@@ -65,7 +65,9 @@ def show_table(
     from rich.table import Table
 
     cells = [[_cell(row.get(key)) for key, _ in columns] for row in rows]
-    widths = _fit([max(len(heading), *(row[at].cell_len for row in cells)) for at, (_, heading) in enumerate(columns)], out.width)
+    widths = _fit(
+        [max(len(heading), *(row[at].cell_len for row in cells)) for at, (_, heading) in enumerate(columns)], out.width
+    )
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for width, (_, heading) in zip(widths, columns, strict=True):
         table.add_column(heading, overflow="ellipsis", no_wrap=True, width=width)

@@ -1,4 +1,4 @@
-"""The person's own credential, on the person's side: a key in the person's own configuration, never in the installation.
+"""The person's own credential, on the person's side: a key in their own configuration, never in the installation.
 
 One file for each installation, `$XDG_CONFIG_HOME/remit/<instance>.json` (0600): the name and the 32-byte seed.
 """
@@ -48,9 +48,7 @@ def load_key(instance: str) -> PersonKey | None:
     except FileNotFoundError:
         return None
     if mode & 0o077:
-        raise Misconfigured(
-            "surface.person.key_mode", f"`{path}` can be read by others", next_step=f"chmod 600 {path}"
-        )
+        raise Misconfigured("surface.person.key_mode", f"`{path}` can be read by others", next_step=f"chmod 600 {path}")
     try:
         return msgspec.json.decode(raw, type=PersonKey)
     except msgspec.DecodeError:

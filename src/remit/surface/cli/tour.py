@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.text import Text
 from remit.kernel.errors import RemitError
 from remit.surface.context import Surface
 from remit.surface.discovery import discover
+from remit.surface.places import short_place
 from remit.surface.server import Options, run
 
 _STYLE = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cyan", "info": "dim"}
@@ -22,7 +23,7 @@ _STYLE = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "cya
 def run_tour(data: Path, *, tree: Path | None, listen: str | None) -> None:
     """Serve, and beside it discover and report; returns when the server is stopped."""
     out = Console(stderr=True, highlight=False)
-    trees = [tree] if tree is not None else [Path.cwd(), Path.home()]
+    trees = [tree] if tree is not None else [Path.cwd(), Path.home(), Path("/etc")]
     trees = [each for number, each in enumerate(trees) if not any(each.is_relative_to(t) for t in trees[:number])]
 
     async def beside(surface: Surface) -> None:
@@ -40,7 +41,7 @@ def run_tour(data: Path, *, tree: Path | None, listen: str | None) -> None:
 async def _scan(surface: Surface, tree: Path, out: Console) -> None:
     with out.status(f"reading {tree}") as status:
         try:
-            async for line in discover(surface.control, "files", str(tree.absolute()), options={}):
+            async for line in discover(surface.control, "files", str(tree), options={}):
                 if line["kind"] == "progress":
                     status.update(f"{tree}: {line['done']:,} files — {line['where'][-60:]}")
                 elif line["kind"] == "done":
@@ -60,32 +61,41 @@ def _say_done(out: Console, tree: Path, done: dict[str, Any]) -> None:
 async def _report(surface: Surface, data: Path, out: Console) -> None:
     control = surface.control
     summary = await control.summary()
-    found, first = await control.store.read(
-        lambda unit: (unit.inventory.findings(limit=6), next(iter(unit.inventory.all_identities()), None))
-    )
-    out.print()
+    found = await control.store.read(lambda unit: unit.inventory.findings(limit=6))
+    first = await _worst(surface, [each.subject for each in found if each.subject])
     out.print(
-        f"[bold]{summary['identities']:,}[/bold] machine identities, [bold]{summary['credentials']:,}[/bold] credentials; "
-        f"nobody answers for [bold yellow]{summary['unowned']:,}[/bold yellow], "
-        f"[bold red]{summary['exposed']:,}[/bold red] secrets lie outside a manager."
+        f"\n[bold]{summary['identities']:,}[/bold] machine identities, [bold]{summary['credentials']:,}[/bold] "
+        f"credentials; nobody answers for [bold yellow]{summary['unowned']:,}[/bold yellow], "
+        f"[bold red]{summary['exposed']:,}[/bold red] secrets lie outside a manager.\n"
     )
     if found:
-        table = Table(box=None, pad_edge=False, header_style="bold", title="what is wrong, worst first", title_justify="left")
-        for heading in ("severity", "what", "where"):
-            table.add_column(heading, overflow="fold")
+        out.print("[bold]what is wrong, worst first[/bold]")
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for _ in range(3):
+            table.add_column(overflow="fold")
         for each in found:
-            table.add_row(Text(each.severity, style=_STYLE.get(each.severity, "")), Text(each.title), Text(each.place, style="dim"))
+            style = _STYLE.get(each.severity, "")
+            table.add_row(
+                Text(each.severity, style=style), Text(each.title), Text(short_place(each.place), style="dim")
+            )
         out.print(table)
-    target = f" {first.id}" if first is not None else " ID"
     where = "" if data == Path(".remit") else f" --data {data}"
     out.print("\n[bold]next[/bold]")
     for command, why in (
         (f"remit findings{where}", "all that is wrong, each with what to do"),
-        (f"remit blast{target}{where}", "what one compromised identity reaches"),
-        (f"remit claim{target}{where}", "answer for an identity"),
+        (f"remit blast {first or 'ID'}{where}", "what it gives to whoever gets hold of it"),
+        (f"remit claim {first or 'ID'}{where}", "answer for it"),
     ):
-        out.print(f"  [cyan].venv/bin/{command}[/cyan]  [dim]{why}[/dim]")
-    code = surface.sessions.mint_code(0)
-    out.print(f"\nconsole: [bold]{surface.url}/sign-in?code={code}[/bold] [dim](good once, for 60 seconds; `remit console` makes another)[/dim]")
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.Event().wait()
+        out.print(f"  [cyan].venv/bin/{command}[/cyan]  [dim]{why}[/dim]", soft_wrap=True)
+    code = surface.sessions.mint_code(os.geteuid())
+    out.print("\nconsole [dim](good once, for 60 seconds; `remit console` makes another link)[/dim]")
+    out.print(f"  {surface.url}/sign-in?code={code}", soft_wrap=True)
+
+
+async def _worst(surface: Surface, subjects: list[str]) -> str:
+    """The id of an identity that the worst findings are about."""
+    for subject in subjects:
+        with contextlib.suppress(RemitError):
+            return await surface.control.resolve(subject)
+    first = await surface.control.store.read(lambda unit: next(iter(unit.inventory.all_identities()), None))
+    return first.id if first is not None else ""

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.responses import HTMLResponse
 
 from remit.kernel.clock import rfc3339
+from remit.surface.places import short_place
 
 PAGES = (
     ("/", "Overview"), ("/inventory", "Inventory"), ("/decisions", "Decisions"), ("/findings", "Findings"),
@@ -37,14 +38,18 @@ def _environment() -> Environment:
     )
     environment.filters["ago"] = _ago
     environment.filters["iso"] = _iso
-    environment.filters["where"] = _where
+    environment.filters["where"] = short_place
     return environment
 
 
-def page(template: str, *, status: int = 200, signed_in: bool = True, here: str = "", boundary: str = "", **values: Any) -> HTMLResponse:
+def page(
+    template: str, *, status: int = 200, signed_in: bool = True, here: str = "", boundary: str = "", **values: Any
+) -> HTMLResponse:
     """A whole page."""
-    html = _environment().get_template(template).render(
-        pages=PAGES, signed_in=signed_in, here=here, boundary=boundary, **{"command": "", **values}
+    html = (
+        _environment()
+        .get_template(template)
+        .render(pages=PAGES, signed_in=signed_in, here=here, boundary=boundary, **{"command": "", **values})
     )
     return HTMLResponse(html, status_code=status, headers=HEADERS)
 
@@ -60,12 +65,6 @@ def _moment(value: datetime | str) -> datetime:
 
 def _iso(value: datetime | str) -> str:
     return rfc3339(_moment(value))
-
-
-def _where(place: str) -> str:
-    """A place without the fingerprint of its host: on one machine it is the same everywhere."""
-    system, _, rest = place.partition(":")
-    return "/" + rest.partition("/")[2] if system == "host" and "/" in rest else place
 
 
 def _ago(value: datetime | str) -> str:

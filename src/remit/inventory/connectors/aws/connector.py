@@ -25,6 +25,7 @@ from remit.providers.aws import IamReader
 MAX_FILE_BYTES = 512 * 1024 * 1024
 MANIFEST = ConnectorManifest(
     id="aws",
+    record_of=("aws",),
     title="AWS IAM",
     source="a file written by `aws iam get-account-authorization-details`, `live`, or `live:PROFILE`",
     observes=(

@@ -68,28 +68,71 @@ def parse_json(data: bytes) -> Document:
         try:
             value = json.loads(source, **keep)  # type: ignore[arg-type]
         except json.JSONDecodeError:
-            value = json.loads(_without_comments(source), **keep)  # type: ignore[arg-type]
+            source = _without_comments(source)
+            value = json.loads(source, **keep)  # type: ignore[arg-type]
     except (ValueError, RecursionError):
         raise Malformed("no valid JSON") from None
     _bound(value)
-    return Document(value, _LinesByKey(source))
+    return Document(value, _json_lines(source))
 
 
-_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_TRAILING_COMMA = re.compile(r'("(?:[^"\\\n]|\\.)*")|,(?=\s*[}\]])')
+_COMMENT = re.compile(r'("(?:[^"\\\n]|\\.)*+")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_TRAILING_COMMA = re.compile(r'("(?:[^"\\\n]|\\.)*+")|,(?=\s*+[}\]])')
 
 
 def _without_comments(source: str) -> str:
-    bare = _COMMENT.sub(lambda found: found.group(1) or " ", source)
+    """`source` with each comment replaced by the line ends in it, and without commas that nothing follows."""
+    bare = _COMMENT.sub(lambda found: found.group(1) or " " + "\n" * found.group(0).count("\n"), source)
     return _TRAILING_COMMA.sub(lambda found: found.group(1) or "", bare)
 
 
-class _LinesByKey(dict[Path, int]):
-    """Lines of a format whose parser keeps none: the keys of a path are looked for one after the other."""
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|[{}\[\],:\n]', re.DOTALL)
 
-    def __init__(self, source: str, quote: str = '"') -> None:
+
+def _json_lines(source: str) -> dict[Path, int]:
+    """Where each value of a valid JSON text begins: its key's line, or its own within a list."""
+    lines: dict[Path, int] = {}
+    path: list[str | int] = []
+    line, expects_key, last = 1, False, ""
+    for found in _JSON_TOKEN.finditer(source):
+        token = found.group(0)
+        if token[0] in '{["' and path and isinstance(path[-1], int):
+            lines[tuple(path)] = line
+        match token[0]:
+            case "\n":
+                line += 1
+            case "{":
+                path.append("")
+                expects_key = True
+            case "[":
+                path.append(0)
+                lines[tuple(path)] = line
+                expects_key = False
+            case "}" | "]":
+                path.pop()
+                expects_key = False
+            case ",":
+                expects_key = isinstance(path[-1], str)
+                if isinstance(path[-1], int):
+                    path[-1] += 1
+                    lines[tuple(path)] = line
+            case '"' if expects_key:
+                last = json.loads(token)
+                path[-1] = last
+                lines.setdefault(tuple(path), line)
+                expects_key = False
+            case _:
+                line += token.count("\n")
+    return lines
+
+
+class _LinesByKey(dict[Path, int]):
+    """Lines of a format whose parser keeps none: the keys of a path are looked for one after the other, 2,000 times."""
+
+    def __init__(self, source: str) -> None:
         super().__init__()
-        self._source, self._quote = source, quote
+        self._source = source
+        self._left = 2_000
 
     def __contains__(self, path: object) -> bool:
         return isinstance(path, tuple) and self.get(path) is not None
@@ -98,7 +141,8 @@ class _LinesByKey(dict[Path, int]):
         at = 0
         for key in path:
             if isinstance(key, str):
-                at = self._source.find(f"{self._quote}{key}{self._quote}", at)
+                self._left -= 1
+                at = self._source.find(key, at) if self._left > 0 else -1
                 if at < 0:
                     return default
         return self._source.count("\n", 0, at) + 1 if path else default
@@ -127,7 +171,7 @@ def parse_toml(data: bytes) -> Document:
     except (tomllib.TOMLDecodeError, RecursionError):
         raise Malformed("no valid TOML") from None
     _bound(value)
-    return Document(value, _LinesByKey(source, quote=""))
+    return Document(value, _LinesByKey(source))
 
 
 def _as_tree(value: object, depth: int) -> Tree:

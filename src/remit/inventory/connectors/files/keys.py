@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 MAX_BLOCKS = 2_000
-_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,60})-----(.{1,200000}?)-----END \1-----", re.DOTALL)
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,60})-----")
 
 
 @contextmanager
@@ -47,13 +47,21 @@ def pem_blocks(data: bytes) -> Iterator[PemBlock]:
     """Yield the PEM blocks of `data`, at most `MAX_BLOCKS`; escaped line ends (JSON, dotenv) are restored."""
     if b"\\n" in data and b"-----BEGIN" in data:
         data = data.replace(b"\\r", b"").replace(b"\\n", b"\n")
-    seen, line = 0, 1
-    for count, found in enumerate(_PEM.finditer(data)):
-        if count == MAX_BLOCKS:
+    at, line, seen = 0, 1, 0
+    endless: set[bytes] = set()
+    for _ in range(MAX_BLOCKS):
+        found = _BEGIN.search(data, at)
+        if found is None:
             return
+        closing = b"-----END " + found.group(1) + b"-----"
+        end = -1 if found.group(1) in endless else data.find(closing, found.end())
+        at = found.end()
+        if end < 0:
+            endless.add(found.group(1))  # looked for once: a file of openings costs no more than its length
+            continue
         line += data.count(b"\n", seen, found.start())
-        seen = found.start()
-        yield PemBlock(label=found.group(1).decode("ascii"), text=found.group(0), line=line)
+        seen, at = found.start(), end + len(closing)
+        yield PemBlock(label=found.group(1).decode("ascii"), text=data[found.start() : at], line=line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What a working tree says of itself: its remote, and who owns which path. Git's program is not asked for this."""
 
-# ruff: noqa: PTH112, PTH118
+# ruff: noqa: PTH112
 # Part of the walk: paths stay strings.
 from __future__ import annotations
 

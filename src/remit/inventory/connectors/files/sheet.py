@@ -8,7 +8,7 @@ even where the file repeats it in a place that is shown (a user name, a command)
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -48,6 +48,8 @@ _LOOPBACK = frozenset({
 })  # fmt: skip
 """Names that mean another server on every machine."""
 MAX_FACTS = 20_000
+MAX_SECRETS = 1_000
+"""Of one file: what has more is a dump, for the secret scan."""
 
 
 def clean(text: str, limit: int = 200) -> str:
@@ -211,6 +213,9 @@ class Sheet:
         value = value.strip()
         if values.is_placeholder(value):
             return None
+        if len(self._exposed) >= MAX_SECRETS:
+            self.skip("too-large", f"more than {MAX_SECRETS} secrets")
+            return None
         known = values.recognise(value)
         key_id = known.attributes.get("access_key_id") if known else None
         if not key_id:
@@ -369,10 +374,10 @@ class Sheet:
                 f"chmod go-rwx {self.file.path}; then treat what it holds as known: `remit rotate {self._exposed[0]}`",
                 subject=self._exposed[0],
             )
-        if not self._secrets:
-            return tuple(self._facts.values())
-        hidden = sorted(self._secrets, key=len, reverse=True)
-        return tuple(_without(fact, hidden) for fact in self._facts.values())
+        facts = tuple(self._facts.values())
+        shown = "\0".join(text for fact in facts for text in _texts(fact))
+        hidden = sorted((secret for secret in self._secrets if secret in shown), key=len, reverse=True)
+        return tuple(_without(fact, hidden) for fact in facts) if hidden else facts
 
     def _add(self, key: object, fact: Fact) -> None:
         if len(self._facts) < MAX_FACTS:
@@ -387,6 +392,22 @@ class Sheet:
             if value != ""
         }
         return made if self.file.role is Role.LIVE else {**made, "role": self.file.role.value}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a fact."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield str(key)
+            yield from _texts(item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _texts(item)
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _texts(getattr(value, field.name))
 
 
 def _without(value: Any, hidden: list[str]) -> Any:

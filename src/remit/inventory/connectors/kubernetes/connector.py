@@ -28,6 +28,7 @@ from remit.kernel.ids import Name
 
 MANIFEST = ConnectorManifest(
     id="kubernetes",
+    record_of=("kubernetes", "oidc"),
     title="Kubernetes manifests",
     source="a directory or file of manifests: YAML, JSON, or what `kubectl get … -o json` wrote",
     observes=(

@@ -10,4 +10,6 @@ def all_routes() -> list[Route]:
     from remit.surface.api.routes import access, authzen, defense, governance, inventory, ledger, system, trust
 
     modules = (system, inventory, trust, access, authzen, defense, governance, ledger)
-    return [route for module in modules for route in module.ROUTES]
+    routes = [route for module in modules for route in module.ROUTES]
+    # A name may hold slashes: a path that ends with one is asked last, or it would swallow `…/owner` and the like.
+    return sorted(routes, key=lambda route: route.path.endswith(":path}"))

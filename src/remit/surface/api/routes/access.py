@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 
@@ -81,7 +82,7 @@ async def apply_policies(call: Call) -> Any:
     def work(unit: Any) -> lifecycle.PolicyVersion:
         active = unit.access.active_policy_version()
         if active is not None and active.digest == lifecycle.text_digest(body.text):
-            return active  # applying the same text again changes nothing
+            return cast(lifecycle.PolicyVersion, active)  # applying the same text again changes nothing
         staged = lifecycle.stage(unit, body.text, by=by)
         if several and call.query.get("stage"):
             return staged
@@ -95,18 +96,22 @@ async def apply_policies(call: Call) -> Any:
 
 async def show_policies(call: Call) -> Any:
     version = await call.control.store.read(lambda unit: unit.access.active_policy_version())
-    return {"id": version.id, "text": version.text, "digest": version.digest} if version else {"id": "", "text": "", "digest": ""}
+    return (
+        {"id": version.id, "text": version.text, "digest": version.digest}
+        if version
+        else {"id": "", "text": "", "digest": ""}
+    )
 
 
 async def replay_policies(call: Call) -> Any:
     body: Candidate = call.body
     records = await call.control.latest_decisions(limit=min(body.limit, 10_000))
-    found = replay((decision_of(each) for each in records), compile_policies(body.text), entities=call.control.feed.cell.current())
+    found = replay(
+        (decision_of(each) for each in records), compile_policies(body.text), entities=call.control.feed.cell.current()
+    )
     changes = [
-        {"decision": each.decision.id, "subject": each.decision.request.subject.id, "action": each.decision.request.action,
-         "resource": each.decision.request.resource.id, "before": each.before.value, "after": each.after.value}
-        for each in found.changes
-    ]  # fmt: skip
+        {**msgspec.to_builtins(each), "before": each.before.value, "after": each.after.value} for each in found.changes
+    ]
     return {"replayed": found.asked, "unaffected": found.unaffected, "changes": changes}
 
 
@@ -149,11 +154,30 @@ async def remove_target(call: Call) -> Any:
 
 
 async def install_sql(call: Call) -> Any:
-    from remit.providers.postgres.script import installed_functions
+    from remit.access.brokers.postgres import install_sql as script_of
 
     target = await call.control.targets.get(call.path["target"])
-    script = installed_functions(call.control.instance, target.roles.values(), target.user)
-    return Text(body=script, media_type="application/sql; charset=utf-8")
+    return Text(body=script_of(target, call.control.instance), media_type="application/sql; charset=utf-8")
+
+
+async def install(call: Call) -> Any:
+    """Install the functions with the target's own admin credential; the installed login then needs no other right."""
+    from remit.access.brokers.port import Installs
+
+    name = call.path["target"]
+    broker = await call.control.brokers.broker(name)
+    if not isinstance(broker, Installs):
+        raise Rejected("access.target.nothing_to_install", f"the broker of `{name}` installs nothing on its target")
+    databases = await broker.install(call.control.instance)
+    await call.control.store.write(
+        lambda unit: unit.record(
+            "access.target.installed",
+            actor=call.caller.actor,
+            subject=f"target:{name}",
+            data={"databases": list(databases)},
+        )
+    )
+    return {"target": name, "databases": databases}
 
 
 # -- tasks
@@ -170,9 +194,7 @@ async def add_task(call: Call) -> Any:
         program = measure(command)
     finally:
         command.close()
-    return await call.control.tasks.register(
-        body.name, identity=identity, program=program, actor=f"person:{by.name}"
-    )
+    return await call.control.tasks.register(body.name, identity=identity, program=program, actor=f"person:{by.name}")
 
 
 def _absolute(body: NewTask) -> Sequence[str]:
@@ -180,7 +202,12 @@ def _absolute(body: NewTask) -> Sequence[str]:
     first, *rest = body.argv
     if "/" in first and not first.startswith("/"):
         first = os.path.join(body.cwd or "/", first)
-    return [first, *(os.path.join(body.cwd, each) if body.cwd and os.path.exists(os.path.join(body.cwd, each)) else each for each in rest)]
+    return [first, *(_in(body.cwd, each) for each in rest)]
+
+
+def _in(folder: str, argument: str) -> str:
+    path = Path(folder) / argument
+    return str(path) if folder and path.exists() else argument
 
 
 async def list_tasks(call: Call) -> Any:
@@ -216,12 +243,16 @@ async def revoke(call: Call) -> Any:
         where = LeaseFilter(identity=identity)
     dependents = (await control.dependents(identity))["dependents"] if identity else []
     if body.dry_run:
-        held = await control.store.read(lambda unit: unit.access.leases(LeaseFilter(ids=where.ids, identity=identity, states=LIVE)))
+        held = await control.store.read(
+            lambda unit: unit.access.leases(LeaseFilter(ids=where.ids, identity=identity, states=LIVE))
+        )
         would = [_row(each.lease) for each in held] + await control.static.preview(identity, body.subject)
         return {"dry_run": True, "revoked": would, "dependents": dependents}
     done = [
         _row(each)
-        for each in await control.engine.revoke(where, actor=call.caller.actor, reason=body.reason, wait=timedelta(seconds=30))
+        for each in await control.engine.revoke(
+            where, actor=call.caller.actor, reason=body.reason, wait=timedelta(seconds=30)
+        )
     ]
     if identity:
         done += await control.static.revoke(identity, body.subject, actor=call.caller.actor, reason=body.reason)
@@ -243,18 +274,59 @@ def task_name(name: str, instance: str) -> str:
 
 
 ROUTES = [
-    Route(method="POST", path="/api/v1/policies", summary="Put policies in force", handler=apply_policies, body=NewPolicies, tag=_TAG),
+    Route(
+        method="POST",
+        path="/api/v1/policies",
+        summary="Put policies in force",
+        handler=apply_policies,
+        body=NewPolicies,
+        tag=_TAG,
+    ),
     Route(method="GET", path="/api/v1/policies", summary="The policies in force", handler=show_policies, tag=_TAG),
-    Route(method="POST", path="/api/v1/policies/replay", summary="Try policies on past decisions", handler=replay_policies, body=Candidate, tag=_TAG),
-    Route(method="GET", path="/api/v1/decisions", summary="The latest decisions", handler=decisions, query={"limit": "at most 1000", "denied": "1: only denials"}, tag=_TAG),
+    Route(
+        method="POST",
+        path="/api/v1/policies/replay",
+        summary="Try policies on past decisions",
+        handler=replay_policies,
+        body=Candidate,
+        tag=_TAG,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/decisions",
+        summary="The latest decisions",
+        handler=decisions,
+        query={"limit": "at most 1000", "denied": "1: only denials"},
+        tag=_TAG,
+    ),
     Route(method="GET", path="/api/v1/decisions/{decision}", summary="One decision", handler=decision, tag=_TAG),
     Route(method="POST", path="/api/v1/targets", summary="Add a target", handler=add_target, body=NewTarget, tag=_TAG),
     Route(method="GET", path="/api/v1/targets", summary="Targets", handler=list_targets, tag=_TAG),
     Route(method="DELETE", path="/api/v1/targets/{target}", summary="Remove a target", handler=remove_target, tag=_TAG),
-    Route(method="GET", path="/api/v1/targets/{target}/install", summary="SQL for the least privilege", handler=install_sql, tag=_TAG),
+    Route(
+        method="GET",
+        path="/api/v1/targets/{target}/install",
+        summary="SQL for the least privilege",
+        handler=install_sql,
+        tag=_TAG,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/targets/{target}/install",
+        summary="Install the least privilege",
+        handler=install,
+        tag=_TAG,
+    ),
     Route(method="POST", path="/api/v1/tasks", summary="Register a task", handler=add_task, body=NewTask, tag=_TAG),
     Route(method="GET", path="/api/v1/tasks", summary="Task definitions", handler=list_tasks, tag=_TAG),
     Route(method="DELETE", path="/api/v1/tasks/{task}", summary="Remove a task", handler=remove_task, tag=_TAG),
-    Route(method="GET", path="/api/v1/leases", summary="Leases", handler=leases, query={"all": "1: ended ones too", "target": "of this target", "limit": "at most 10000"}, tag=_TAG),
+    Route(
+        method="GET",
+        path="/api/v1/leases",
+        summary="Leases",
+        handler=leases,
+        query={"all": "1: ended ones too", "target": "of this target", "limit": "at most 10000"},
+        tag=_TAG,
+    ),
     Route(method="POST", path="/api/v1/revoke", summary="Revoke, and prove it", handler=revoke, body=Revoke, tag=_TAG),
-]  # fmt: skip
+]

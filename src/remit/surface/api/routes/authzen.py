@@ -42,7 +42,15 @@ async def configuration(call: Call) -> Any:
 
 ROUTES = [
     Route(method="POST", path="/access/v1/evaluation", summary="Decide one request", handler=evaluation, tag=_TAG),
-    Route(method="POST", path="/access/v1/evaluations", summary="Decide several requests", handler=evaluations, tag=_TAG),
-    Route(method="GET", path="/.well-known/authzen-configuration", summary="AuthZEN metadata", handler=configuration,
-          public=True, tag=_TAG),
-]  # fmt: skip
+    Route(
+        method="POST", path="/access/v1/evaluations", summary="Decide several requests", handler=evaluations, tag=_TAG
+    ),
+    Route(
+        method="GET",
+        path="/.well-known/authzen-configuration",
+        summary="AuthZEN metadata",
+        handler=configuration,
+        public=True,
+        tag=_TAG,
+    ),
+]

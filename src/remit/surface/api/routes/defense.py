@@ -92,15 +92,43 @@ async def ingest(call: Call) -> Any:
     elif kind == "postgres-json" and target:
         detections = await call.control.watch.observe(postgres_json(lines, target=target, received=received))
     else:
-        raise Rejected("defense.format.unknown", f"`{kind[:40]}` is no format", next_step="use ocsf, or postgres-json with target")
+        raise Rejected(
+            "defense.format.unknown", f"`{kind[:40]}` is no format", next_step="use ocsf, or postgres-json with target"
+        )
     return {"lines": len(lines), "detections": [each.id for each in detections]}
 
 
 ROUTES = [
-    Route(method="POST", path="/api/v1/identities/{identity:path}/quarantine", summary="Take out of service", handler=quarantine, body=Contain, tag=_TAG),
-    Route(method="POST", path="/api/v1/identities/{identity:path}/release", summary="Put back into service", handler=release, body=Release, tag=_TAG),
+    Route(
+        method="POST",
+        path="/api/v1/identities/{identity:path}/quarantine",
+        summary="Take out of service",
+        handler=quarantine,
+        body=Contain,
+        tag=_TAG,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/identities/{identity:path}/release",
+        summary="Put back into service",
+        handler=release,
+        body=Release,
+        tag=_TAG,
+    ),
     Route(method="GET", path="/api/v1/incidents", summary="Incidents", handler=incidents, tag=_TAG),
-    Route(method="GET", path="/api/v1/incidents/{incident}", summary="One incident with its time line", handler=incident, tag=_TAG),
-    Route(method="POST", path="/api/v1/telemetry", summary="Telemetry of another system, as lines", handler=ingest,
-          query={"format": "ocsf or postgres-json", "target": "which target the lines are of"}, tag=_TAG),
-]  # fmt: skip
+    Route(
+        method="GET",
+        path="/api/v1/incidents/{incident}",
+        summary="One incident with its time line",
+        handler=incident,
+        tag=_TAG,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/telemetry",
+        summary="Telemetry of another system, as lines",
+        handler=ingest,
+        query={"format": "ocsf or postgres-json", "target": "which target the lines are of"},
+        tag=_TAG,
+    ),
+]

@@ -120,7 +120,9 @@ async def set_state(call: Call) -> Any:
         state = State(body.state)
     except ValueError:
         known = ", ".join(each.value for each in State)
-        raise Rejected("governance.lifecycle.unknown", f"`{body.state}` is no state", next_step=f"use one of {known}") from None
+        raise Rejected(
+            "governance.lifecycle.unknown", f"`{body.state}` is no state", next_step=f"use one of {known}"
+        ) from None
     record = await call.control.store.write(
         lambda unit: lifecycle.transition(unit, identity, state, by=f"person:{by.name}", reason=body.reason)
     )
@@ -141,9 +143,7 @@ async def request_exception(call: Call) -> Any:
         expires=call.control.clock.now() + timedelta(days=body.days),
         compensating=tuple(body.compensating),
     )
-    return await call.control.store.write(
-        lambda unit: exceptions.request(unit, draft, requester=f"person:{by.name}")
-    )
+    return await call.control.store.write(lambda unit: exceptions.request(unit, draft, requester=f"person:{by.name}"))
 
 
 async def approve_exception(call: Call) -> Any:
@@ -174,15 +174,64 @@ async def list_exceptions(call: Call) -> Any:
 
 
 ROUTES = [
-    Route(method="GET", path="/api/v1/people/about", summary="Which installation, and is anybody registered?", handler=about, tag=_TAG),
+    Route(
+        method="GET",
+        path="/api/v1/people/about",
+        summary="Which installation, and is anybody registered?",
+        handler=about,
+        tag=_TAG,
+    ),
     Route(method="POST", path="/api/v1/people", summary="Register a person", handler=enrol, body=NewPerson, tag=_TAG),
     Route(method="GET", path="/api/v1/people", summary="Registered persons", handler=list_people, tag=_TAG),
-    Route(method="GET", path="/api/v1/identities/{identity:path}/owner", summary="Owner and proposals", handler=proposals, tag=_TAG),
-    Route(method="POST", path="/api/v1/identities/{identity:path}/owner", summary="Assign an owner", handler=assign, body=NewOwner, tag=_TAG),
-    Route(method="POST", path="/api/v1/identities/{identity:path}/claim", summary="Answer for it", handler=claim, tag=_TAG),
-    Route(method="POST", path="/api/v1/identities/{identity:path}/state", summary="Change the life-cycle state", handler=set_state, body=NewState, tag=_TAG),
-    Route(method="POST", path="/api/v1/exceptions", summary="Ask for an exception", handler=request_exception, body=NewException, tag=_TAG),
+    Route(
+        method="GET",
+        path="/api/v1/identities/{identity:path}/owner",
+        summary="Owner and proposals",
+        handler=proposals,
+        tag=_TAG,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/identities/{identity:path}/owner",
+        summary="Assign an owner",
+        handler=assign,
+        body=NewOwner,
+        tag=_TAG,
+    ),
+    Route(
+        method="POST", path="/api/v1/identities/{identity:path}/claim", summary="Answer for it", handler=claim, tag=_TAG
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/identities/{identity:path}/state",
+        summary="Change the life-cycle state",
+        handler=set_state,
+        body=NewState,
+        tag=_TAG,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/exceptions",
+        summary="Ask for an exception",
+        handler=request_exception,
+        body=NewException,
+        tag=_TAG,
+    ),
     Route(method="GET", path="/api/v1/exceptions", summary="Exceptions", handler=list_exceptions, tag=_TAG),
-    Route(method="POST", path="/api/v1/exceptions/{exception}/approve", summary="Approve an exception", handler=approve_exception, body=Approve, tag=_TAG),
-    Route(method="POST", path="/api/v1/exceptions/{exception}/revoke", summary="End an exception", handler=revoke_exception, body=Reason, tag=_TAG),
-]  # fmt: skip
+    Route(
+        method="POST",
+        path="/api/v1/exceptions/{exception}/approve",
+        summary="Approve an exception",
+        handler=approve_exception,
+        body=Approve,
+        tag=_TAG,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/exceptions/{exception}/revoke",
+        summary="End an exception",
+        handler=revoke_exception,
+        body=Reason,
+        tag=_TAG,
+    ),
+]

@@ -117,14 +117,19 @@ async def list_sources(call: Call) -> Any:
 
 
 async def list_connectors(call: Call) -> Any:
-    return [connector for connector in call.control.connector_manifests()]
+    return list(call.control.connector_manifests())
 
 
 async def discover(call: Call) -> Any:
     from remit.surface.discovery import discover as run
 
     body: Discover = call.body
-    lines = run(call.control, body.connector, body.source, options=dict(body.options), secret=body.secret)
+    options, secret = dict(body.options), body.secret
+    if body.connector == "postgres" and "://" not in body.source:
+        target, secret = await call.control.targets.credential(body.source)
+        options = {"host": target.host, "port": str(target.port), "user": target.user, "database": target.database,
+                   **target.options}  # fmt: skip
+    lines = run(call.control, body.connector, body.source, options=options, secret=secret)
     return Stream(lines=lines)
 
 
@@ -154,20 +159,59 @@ _FILTERS = {
 }
 ROUTES = [
     Route(method="GET", path="/api/v1/summary", summary="Totals", handler=summary, tag=_TAG),
-    Route(method="GET", path="/api/v1/identities", summary="List identities", handler=list_identities, query=_FILTERS,
-          tag=_TAG),
-    Route(method="GET", path="/api/v1/inventory", summary="Every identity and credential", handler=list_everything,
-          tag=_TAG),
-    Route(method="GET", path="/api/v1/identities/{identity:path}/blast", summary="Blast radius", handler=blast,
-          query={"as": "json, text or svg"}, tag=_TAG),
-    Route(method="GET", path="/api/v1/identities/{identity:path}/dependents", summary="Who depends on it",
-          handler=dependents, tag=_TAG),
-    Route(method="GET", path="/api/v1/identities/{identity:path}", summary="One identity with its sources",
-          handler=show_identity, tag=_TAG),
-    Route(method="GET", path="/api/v1/findings", summary="Findings, worst first", handler=list_findings,
-          query={"severity": "only this severity", "text": "part of title or place", "limit": "at most 10000"}, tag=_TAG),
+    Route(
+        method="GET",
+        path="/api/v1/identities",
+        summary="List identities",
+        handler=list_identities,
+        query=_FILTERS,
+        tag=_TAG,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/inventory",
+        summary="Every identity and credential",
+        handler=list_everything,
+        tag=_TAG,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/identities/{identity:path}/blast",
+        summary="Blast radius",
+        handler=blast,
+        query={"as": "json, text or svg"},
+        tag=_TAG,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/identities/{identity:path}/dependents",
+        summary="Who depends on it",
+        handler=dependents,
+        tag=_TAG,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/identities/{identity:path}",
+        summary="One identity with its sources",
+        handler=show_identity,
+        tag=_TAG,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/findings",
+        summary="Findings, worst first",
+        handler=list_findings,
+        query={"severity": "only this severity", "text": "part of title or place", "limit": "at most 10000"},
+        tag=_TAG,
+    ),
     Route(method="GET", path="/api/v1/sources", summary="Sources and their last run", handler=list_sources, tag=_TAG),
     Route(method="GET", path="/api/v1/connectors", summary="Connectors", handler=list_connectors, tag=_TAG),
-    Route(method="POST", path="/api/v1/discover", summary="Scan a source; answers progress as lines",
-          handler=discover, body=Discover, tag=_TAG),
-]  # fmt: skip
+    Route(
+        method="POST",
+        path="/api/v1/discover",
+        summary="Scan a source; answers progress as lines",
+        handler=discover,
+        body=Discover,
+        tag=_TAG,
+    ),
+]

@@ -64,7 +64,7 @@ async def remove_entry(call: Call) -> Any:
 
 async def list_authorities(call: Call) -> Any:
     return [
-        {"id": each.id, "kind": each.kind.value, "state": each.state.value, "not_after": each.not_after}
+        {"id": each.id, "kind": each.kind.value, "state": each.state.value, "created": each.created}
         for each in call.control.trust.authorities()
     ]
 
@@ -74,9 +74,22 @@ async def bundle(call: Call) -> Any:
 
 
 ROUTES = [
-    Route(method="POST", path="/api/v1/entries", summary="Register a workload", handler=create_entry, body=NewEntry, tag=_TAG),
+    Route(
+        method="POST",
+        path="/api/v1/entries",
+        summary="Register a workload",
+        handler=create_entry,
+        body=NewEntry,
+        tag=_TAG,
+    ),
     Route(method="GET", path="/api/v1/entries", summary="Registration entries", handler=list_entries, tag=_TAG),
     Route(method="DELETE", path="/api/v1/entries/{entry}", summary="Remove an entry", handler=remove_entry, tag=_TAG),
-    Route(method="GET", path="/api/v1/authorities", summary="X.509 and JWT authorities", handler=list_authorities, tag=_TAG),
+    Route(
+        method="GET",
+        path="/api/v1/authorities",
+        summary="X.509 and JWT authorities",
+        handler=list_authorities,
+        tag=_TAG,
+    ),
     Route(method="GET", path="/keys", summary="Trust bundle (SPIFFE, JWKS)", handler=bundle, public=True, tag=_TAG),
-]  # fmt: skip
+]

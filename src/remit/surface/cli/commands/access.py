@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -18,15 +20,29 @@ def target_add(
     *,
     name: Annotated[str, Parameter(help="How needs name it: postgres://NAME?role=…")],
     url: Annotated[str, Parameter(help="postgres://ADMIN@HOST[:PORT]/DATABASE, without a password.")],
-    role: Annotated[list[str], Parameter(help="ROLE=GROUP: a role as needs name it, and the group role on the target.", negative=())],
+    role: Annotated[
+        list[str], Parameter(help="ROLE=GROUP: a role as needs name it, and the group role on the target.", negative=())
+    ],
     option: Annotated[list[str] | None, Parameter(help="KEY=VALUE for the broker.", negative=())] = None,
-    password_stdin: Annotated[bool, Parameter(negative=(), help="Read the admin's password from standard input.")] = False,
+    password_stdin: Annotated[
+        bool, Parameter(negative=(), help="Read the admin's password from standard input.")
+    ] = False,
     where: Listing | None = None,
 ) -> None:
-    """Add a system on which credentials are minted. The admin's password is sealed; a URL with a password is refused."""
+    """Add a system on which credentials are minted.
+
+    The admin's password is sealed; a URL with a password is refused.
+    """
     where = where or Listing()
     secret = sys.stdin.readline().rstrip("\n") if password_stdin else ""
-    body = {"system": system, "name": name, "url": url, "secret": secret, "roles": _pairs(role), "options": _pairs(option or [])}
+    body = {
+        "system": system,
+        "name": name,
+        "url": url,
+        "secret": secret,
+        "roles": _pairs(role),
+        "options": _pairs(option or []),
+    }
     answer = where.admin.post("/api/v1/targets", body)
     if where.format != "table":
         emit(answer, where.format)
@@ -55,8 +71,18 @@ def target_ls(*, where: Listing | None = None) -> None:
         emit(rows, where.format)
         return
     shown = [{**row, "roles": ", ".join(f"{a}={b}" for a, b in row["roles"].items())} for row in rows]
-    show_table(shown, [("name", "target"), ("system", "system"), ("host", "host"), ("database", "database"), ("user", "admin"), ("roles", "roles")],
-               empty="no targets: `remit target add postgres --name … --url … --role read=GROUP`")  # fmt: skip
+    show_table(
+        shown,
+        [
+            ("name", "target"),
+            ("system", "system"),
+            ("host", "host"),
+            ("database", "database"),
+            ("user", "admin"),
+            ("roles", "roles"),
+        ],
+        empty="no targets: `remit target add postgres --name … --url … --role read=GROUP`",
+    )
 
 
 def target_rm(name: str, /, *, where: Where | None = None) -> None:
@@ -65,9 +91,28 @@ def target_rm(name: str, /, *, where: Where | None = None) -> None:
     say(f"removed {name}")
 
 
-def target_install(name: str, /, *, where: Where | None = None) -> None:
-    """Print the SQL that a database owner runs once, so that the broker needs no more than it uses."""
-    print((where or Where()).admin.text(f"/api/v1/targets/{name}/install"))
+def target_install(
+    name: str,
+    /,
+    *,
+    sql: Annotated[
+        bool, Parameter(name="--print", negative=(), help="Only print the SQL, for a database owner to read and run.")
+    ] = False,
+    where: Listing | None = None,
+) -> None:
+    """Install on a target what lets the broker do with the least privilege, and see what leases make there.
+
+    Uses the target's admin credential (a superuser); afterwards the target can be given a login without any right.
+    """
+    where = where or Listing()
+    if sql:
+        print(where.admin.text(f"/api/v1/targets/{name}/install"))
+        return
+    answer = where.admin.post(f"/api/v1/targets/{name}/install")
+    if where.format != "table":
+        emit(answer, where.format)
+    else:
+        say(f"installed in {', '.join(answer['databases'])}")
 
 
 def task_add(
@@ -79,12 +124,18 @@ def task_add(
 ) -> None:
     """Register a task: `remit task add NAME -- CMD…`. The program's digest is part of what is approved."""
     where = where or Listing()
-    body = {"name": name, "identity": identity, "argv": list(command)}
+    body = {
+        "name": name,
+        "identity": identity,
+        "argv": list(command),
+        "cwd": str(Path.cwd()),
+        "path": os.environ.get("PATH", ""),
+    }
     answer = where.admin.post("/api/v1/tasks", body, signed=True)
     if where.format != "table":
         emit(answer, where.format)
     else:
-        say(f"registered {answer['name']}: {answer['program']['path']} {answer['program']['sha256'][:16]}…")
+        say(f"registered {answer['name']}: {answer['program']['script'] or answer['program']['executable']}")
 
 
 def task_ls(*, where: Listing | None = None) -> None:
@@ -95,8 +146,11 @@ def task_ls(*, where: Listing | None = None) -> None:
         emit(rows, where.format)
         return
     shown = [{**row, "path": row["program"]["path"], "sha256": row["program"]["sha256"][:16]} for row in rows]
-    show_table(shown, [("name", "task"), ("path", "program"), ("sha256", "sha256"), ("identity", "identity"), ("created_by", "by")],
-               empty="no tasks: `remit task add NAME -- CMD`")  # fmt: skip
+    show_table(
+        shown,
+        [("name", "task"), ("path", "program"), ("sha256", "sha256"), ("identity", "identity"), ("created_by", "by")],
+        empty="no tasks: `remit task add NAME -- CMD`",
+    )
 
 
 def task_rm(name: str, /, *, where: Where | None = None) -> None:
@@ -118,7 +172,16 @@ def leases(
     if where.format != "table":
         emit(rows, where.format)
         return
-    columns = [("principal", "credential"), ("target", "target"), ("task", "task"), ("state", "state"), ("created", "since"), ("expires", "expires"), ("trouble", "trouble"), ("id", "id")]
+    columns = [
+        ("principal", "credential"),
+        ("target", "target"),
+        ("task", "task"),
+        ("state", "state"),
+        ("created", "since"),
+        ("expires", "expires"),
+        ("trouble", "trouble"),
+        ("id", "id"),
+    ]
     show_table(rows, columns, empty="no live leases")
 
 
@@ -127,7 +190,9 @@ def revoke(
     /,
     *,
     reason: str = "revoked by hand",
-    dry_run: Annotated[bool, Parameter(negative=(), help="Say what would be revoked and who depends on it; change nothing.")] = False,
+    dry_run: Annotated[
+        bool, Parameter(negative=(), help="Say what would be revoked and who depends on it; change nothing.")
+    ] = False,
     where: Listing | None = None,
 ) -> None:
     """Revoke a lease (ls_…), all leases of an identity, or a static credential by its fingerprint, and prove it.
@@ -135,12 +200,17 @@ def revoke(
     Exits 1 when a revocation could not be carried out or proved yet.
     """
     where = where or Listing()
-    answer: dict[str, Any] = where.admin.post("/api/v1/revoke", {"subject": subject, "reason": reason, "dry_run": dry_run})
+    answer: dict[str, Any] = where.admin.post(
+        "/api/v1/revoke", {"subject": subject, "reason": reason, "dry_run": dry_run}
+    )
     if where.format != "table":
         emit(answer, where.format)
     else:
-        show_table(answer["revoked"], [("what", "credential"), ("target", "target"), ("state", "state"), ("proof", "proof")],
-                   empty="nothing to revoke")  # fmt: skip
+        show_table(
+            answer["revoked"],
+            [("what", "credential"), ("target", "target"), ("state", "state"), ("proof", "proof")],
+            empty="nothing to revoke",
+        )
         if answer["dependents"]:
             say(f"[bold]depends on it[/bold]{' (dry run: nothing was changed)' if dry_run else ''}:")
             show_table(answer["dependents"], [("title", "who"), ("relation", "how"), ("place", "where")])

@@ -20,17 +20,23 @@ def quarantine(
     dry_run: Annotated[bool, Parameter(negative=(), help="Say what would stop; change nothing.")] = False,
     where: Listing | None = None,
 ) -> None:
-    """Deny an identity everything and revoke its leases; returns when the decision point has it and each lease is settled."""
+    """Deny an identity everything and revoke its leases;
+    returns when the decision point has it and each lease is settled.
+    """
     where = where or Listing()
-    answer: dict[str, Any] = where.admin.post(f"{path_of(identity)}/quarantine", {"reason": reason, "dry_run": dry_run})
+    answer: dict[str, Any] = where.admin.post(
+        f"{path_of(identity)}/quarantine", {"reason": reason, "dry_run": dry_run}, signed=not dry_run
+    )
     if where.format != "table":
         emit(answer, where.format)
         return
     if dry_run:
         say("[bold]dry run[/bold]: nothing was changed; a quarantine would")
     for effect in answer["effects"]:
-        say(f"  {effect['what']}: {effect['subject']} {effect['detail']}".rstrip())
-    show_table(answer["dependants"], [("title", "depends on it"), ("how", "how")], empty="nothing is known to depend on it")
+        say(f"  {effect['kind']}: {effect['text']}")
+    show_table(
+        answer["dependants"], [("title", "depends on it"), ("why", "how")], empty="nothing is known to depend on it"
+    )
     if not dry_run:
         say(f"quarantined; undo with `remit release {identity}`")
     if answer.get("open"):
@@ -51,5 +57,12 @@ def incidents(*, limit: int = 30, where: Listing | None = None) -> None:
     if where.format != "table":
         emit(rows, where.format)
         return
-    columns = [("opened", "when"), ("severity", "severity"), ("title", "what"), ("status", "status"), ("contained_in", "contained in"), ("id", "id")]
+    columns = [
+        ("opened", "when"),
+        ("severity", "severity"),
+        ("title", "what"),
+        ("status", "status"),
+        ("contained_in", "contained in"),
+        ("id", "id"),
+    ]
     show_table(rows, columns, empty="no incidents")

@@ -23,10 +23,11 @@ def kubernetes(
     /,
     *,
     cluster: Annotated[str, Parameter(help="Name of the cluster, if the manifests belong to a known one.")] = "",
+    issuer: Annotated[str, Parameter(help="OIDC issuer of the cluster: joins service accounts with cloud roles.")] = "",
     where: Listing | None = None,
 ) -> None:
     """Read a directory or file of Kubernetes manifests."""
-    _discover(where or Listing(), "kubernetes", str(source.absolute()), {"cluster": cluster})
+    _discover(where or Listing(), "kubernetes", str(source.absolute()), {"cluster": cluster, "issuer": issuer})
 
 
 def aws(
@@ -49,7 +50,9 @@ def postgres(
     password_stdin: Annotated[bool, Parameter(help="Read the password from standard input.", negative=())] = False,
     where: Listing | None = None,
 ) -> None:
-    """Read a PostgreSQL server: the name of a target, or a URL without a password (PGPASSWORD, PGPASSFILE or --password-stdin)."""
+    """Read a PostgreSQL server:
+    the name of a target, or a URL without a password (PGPASSWORD, PGPASSFILE or --password-stdin).
+    """
     options = {"passfile": os.environ.get("PGPASSFILE", "")}
     secret = sys.stdin.readline().rstrip("\n") if password_stdin else os.environ.get("PGPASSWORD", "")
     _discover(where or Listing(), "postgres", source, options, secret)
@@ -112,5 +115,11 @@ def sources(where: Listing | None = None) -> None:
     for row in rows:
         row["identities"] = row["counts"].get("identity", 0)
         row["unseen"] = row["counts"].get("skipped", 0)
-    columns = [("connector", "connector"), ("scope", "scope"), ("finished", "read"), ("identities", "identities"), ("unseen", "not seen")]
+    columns = [
+        ("connector", "connector"),
+        ("scope", "scope"),
+        ("finished", "read"),
+        ("identities", "identities"),
+        ("unseen", "not seen"),
+    ]
     show_table(rows, columns, empty="nothing was read yet: `remit discover files .`")

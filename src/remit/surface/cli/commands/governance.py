@@ -29,8 +29,11 @@ def own(
     if where.format != "table":
         emit(rows, where.format)
     else:
-        show_table(rows["proposals"], [("owner", "proposed"), ("confidence", "confidence"), ("method", "by"), ("evidence", "evidence")],
-                   empty="nothing suggests an owner: `remit own ID PERSON` assigns one")  # fmt: skip
+        show_table(
+            rows["proposals"],
+            [("owner", "proposed"), ("confidence", "confidence"), ("method", "by"), ("evidence", "evidence")],
+            empty="nothing suggests an owner: `remit own ID PERSON` assigns one",
+        )
 
 
 def claim(identity: str, /, *, where: Where | None = None) -> None:
@@ -53,7 +56,10 @@ def enrol(
     public_key: Annotated[str, Parameter(help="64 hex characters; default: make a key for yourself.")] = "",
     where: Listing | None = None,
 ) -> None:
-    """Register a person. Without --public-key a key is made for the person at this terminal and kept in their configuration."""
+    """Register a person.
+
+    Without --public-key a key is made for the person at this terminal and kept in their configuration.
+    """
     from remit.surface.cli.person import key_path, make_key
 
     where = where or Listing()
@@ -75,8 +81,17 @@ def people_ls(*, where: Listing | None = None) -> None:
     if where.format != "table":
         emit(rows, where.format)
     else:
-        show_table(rows, [("name", "person"), ("email", "e-mail"), ("active", "active"), ("enrolled", "since"), ("enrolled_by", "by")],
-                   empty="nobody is registered: the first `--signed` command enrols you")  # fmt: skip
+        show_table(
+            rows,
+            [
+                ("name", "person"),
+                ("email", "e-mail"),
+                ("active", "active"),
+                ("enrolled", "since"),
+                ("enrolled_by", "by"),
+            ],
+            empty="nobody is registered: the first `--signed` command enrols you",
+        )
 
 
 def exception_request(
@@ -106,7 +121,9 @@ def exception_approve(exception: str, /, *, where: Where | None = None) -> None:
     admin = (where or Where()).admin
     shown = next((each for each in admin.get("/api/v1/exceptions") if each["id"] == exception), None)
     if shown is None:
-        raise NotFound("governance.exception.unknown", f"no exception has the id `{exception}`", next_step="`remit exception ls`")
+        raise NotFound(
+            "governance.exception.unknown", f"no exception has the id `{exception}`", next_step="`remit exception ls`"
+        )
     say(f"{shown['rule']} for {', '.join(shown['identities'])}: {shown['reason']} (asked by {shown['requester']})")
     answer = admin.post(f"/api/v1/exceptions/{exception}/approve", {"digest": shown["digest"]}, signed=True)
     say(f"approved {exception} until {answer['expires']}")
@@ -125,5 +142,13 @@ def exception_ls(*, where: Listing | None = None) -> None:
     if where.format != "table":
         emit(rows, where.format)
     else:
-        columns = [("id", "exception"), ("rule", "control"), ("status", "status"), ("expires", "ends"), ("requester", "asked by"), ("approver", "approved by"), ("reason", "reason")]
+        columns = [
+            ("id", "exception"),
+            ("rule", "control"),
+            ("status", "status"),
+            ("expires", "ends"),
+            ("requester", "asked by"),
+            ("approver", "approved by"),
+            ("reason", "reason"),
+        ]
         show_table(rows, columns, empty="no exceptions")

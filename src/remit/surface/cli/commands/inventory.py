@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from remit.surface.cli.options import Listing
 from remit.surface.cli.output import ago, console, emit, say, show_table
+from remit.surface.places import short_place
 
 
 def path_of(identity: str) -> str:
@@ -48,8 +49,16 @@ def ls(
     if where.format != "table":
         emit(found["rows"], where.format)
         return
-    columns = [("title", "identity"), ("kind", "kind"), ("system", "system"), ("environment", "environment"),
-               ("owner", "owner"), ("state", "state"), ("last_used", "last used"), ("id", "id")]  # fmt: skip
+    columns = [
+        ("title", "identity"),
+        ("kind", "kind"),
+        ("system", "system"),
+        ("environment", "environment"),
+        ("owner", "owner"),
+        ("state", "state"),
+        ("last_used", "last used"),
+        ("id", "id"),
+    ]
     show_table(found["rows"], columns, empty="nothing matches; `remit discover files .` looks for more")
     if found["total"] > len(found["rows"]):
         say(f"[dim]{len(found['rows'])} of {found['total']:,}; --limit shows more[/dim]")
@@ -65,16 +74,43 @@ def show(identity: str, /, *, where: Listing | None = None) -> None:
     record = page["identity"]
     out = console()
     out.print(f"[bold]{record['title']}[/bold]  {record['kind']} on {record['system']}  [dim]{record['id']}[/dim]")
-    rows = [("name", record["name"]), ("state", record["state"]), ("owner", record["owner"] or "[yellow]nobody[/yellow]"),
-            ("environment", record["environment"]), ("purpose", record["purpose"]), ("tier", record["tier"]),
-            ("privileged", "yes" if record["privileged"] else "no"), ("last used", ago(record["last_used"])),
-            ("first seen", ago(record["first_seen"])), ("last seen", ago(record["last_seen"]))]  # fmt: skip
+    rows = [
+        ("name", record["name"]),
+        ("state", record["state"]),
+        ("owner", record["owner"] or "[yellow]nobody[/yellow]"),
+        ("environment", record["environment"]),
+        ("purpose", record["purpose"]),
+        ("tier", record["tier"]),
+        ("privileged", "yes" if record["privileged"] else "no"),
+        ("last used", ago(record["last_used"])),
+        ("first seen", ago(record["first_seen"])),
+        ("last seen", ago(record["last_seen"])),
+    ]
     for key, value in rows:
         if value not in (None, ""):
             out.print(f"  {key:<12} {value}")
-    _section("credentials", page["credentials"], [("kind", "kind"), ("title", "title"), ("state", "state"), ("exposed", "exposed"), ("expires", "expires"), ("fingerprint", "fingerprint")])
-    _section("proposed owners", page["proposals"], [("owner", "owner"), ("confidence", "confidence"), ("method", "by"), ("evidence", "evidence")])
-    _section("leases", page["leases"], [("principal", "principal"), ("target", "target"), ("state", "state"), ("created", "created")])
+    _section(
+        "credentials",
+        page["credentials"],
+        [
+            ("kind", "kind"),
+            ("title", "title"),
+            ("state", "state"),
+            ("exposed", "exposed"),
+            ("expires", "expires"),
+            ("fingerprint", "fingerprint"),
+        ],
+    )
+    _section(
+        "proposed owners",
+        page["proposals"],
+        [("owner", "owner"), ("confidence", "confidence"), ("method", "by"), ("evidence", "evidence")],
+    )
+    _section(
+        "leases",
+        page["leases"],
+        [("principal", "principal"), ("target", "target"), ("state", "state"), ("created", "created")],
+    )
     _section("findings", page["findings"], [("severity", "severity"), ("title", "what"), ("place", "where")])
     _section("seen by", page["sightings"], [("connector", "connector"), ("place", "place"), ("last_seen", "last seen")])
     _section("what happened", page["timeline"], [("time", "when"), ("type", "what"), ("actor", "who")])
@@ -86,17 +122,16 @@ def _section(title: str, rows: list[dict[str, Any]], columns: list[tuple[str, st
         show_table(rows[:20], columns)
 
 
-def findings(
-    text: str = "", /, *, severity: str = "", limit: int = 50, where: Listing | None = None
-) -> None:
+def findings(text: str = "", /, *, severity: str = "", limit: int = 50, where: Listing | None = None) -> None:
     """What is wrong, worst first. Exits 1 when there is anything."""
     where = where or Listing()
     found = where.admin.get("/api/v1/findings", text=text, severity=severity, limit=limit)
     if where.format != "table":
         emit(found["rows"], where.format)
     else:
+        rows = [{**row, "place": short_place(row["place"])} for row in found["rows"]]
         columns = [("severity", "severity"), ("title", "what"), ("place", "where"), ("next_step", "next")]
-        show_table(found["rows"], columns, empty="no findings")
+        show_table(rows, columns, empty="no findings")
         counts = ", ".join(f"{number} {name}" for name, number in found["counts"].items())
         say(f"[dim]{counts or 'none'}[/dim]")
     if found["rows"]:
@@ -129,7 +164,10 @@ def deps(identity: str, /, *, where: Listing | None = None) -> None:
     if where.format != "table":
         emit(found, where.format)
         return
-    show_table(found["dependents"], [("title", "who"), ("relation", "how"), ("evidence", "evidence"), ("place", "where")],
-               empty="nothing is known to depend on it")  # fmt: skip
+    show_table(
+        found["dependents"],
+        [("title", "who"), ("relation", "how"), ("evidence", "evidence"), ("place", "where")],
+        empty="nothing is known to depend on it",
+    )
     for line in found["unmeasured"]:
         say(f"[yellow]not measured:[/yellow] {line}")

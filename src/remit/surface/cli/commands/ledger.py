@@ -19,8 +19,12 @@ _MAX_KEY = 4096
 def verify(
     *,
     from_: Annotated[Path | None, Parameter(name="--from", help="Folder of the log; default DIR/ledger.")] = None,
-    key: Annotated[Path | None, Parameter(help="File with the log's public key; default key.pub beside the log.")] = None,
-    earlier: Annotated[Path | None, Parameter(help="A checkpoint kept from before: proves that nothing was rolled back.")] = None,
+    key: Annotated[
+        Path | None, Parameter(help="File with the log's public key; default key.pub beside the log.")
+    ] = None,
+    earlier: Annotated[
+        Path | None, Parameter(help="A checkpoint kept from before: proves that nothing was rolled back.")
+    ] = None,
     where: Listing | None = None,
 ) -> None:
     """Verify every entry, tile, checkpoint and decision batch. Names the first leaf that does not hold, and exits 2."""
@@ -44,7 +48,9 @@ def verify(
     for warning in found.warnings:
         say(f"[yellow]note[/yellow] {warning}")
     if key is None:
-        say("[yellow]note[/yellow] the key came from the log's own folder: keep a copy elsewhere and give it with --key")
+        say(
+            "[yellow]note[/yellow] the key came from the log's own folder: keep a copy elsewhere and give it with --key"
+        )
 
 
 def _text(path: Path) -> str:

@@ -36,7 +36,10 @@ def apply(
     dry_run: Annotated[bool, Parameter(negative=(), help="Check, and say what would change; change nothing.")] = False,
     where: Listing | None = None,
 ) -> None:
-    """Check policies and put them in force. They replace the ones in force; the change is signed by you and recorded."""
+    """Check policies and put them in force.
+
+    They replace the ones in force; the change is signed by you and recorded.
+    """
     where = where or Listing()
     text = read_policies(path)
     if dry_run:
@@ -51,7 +54,8 @@ def apply(
 
 def check(path: Path, /, *, where: Listing | None = None) -> None:
     """Parse and validate policies against the schema. Exits 1 when something is wrong."""
-    from remit.access.policy.lifecycle import check as check_policies
+    from remit.access.policy.check import check as check_policies
+    from remit.access.policy.check import errors_of
 
     where = where or Listing()
     problems = check_policies(read_policies(path))
@@ -59,22 +63,27 @@ def check(path: Path, /, *, where: Listing | None = None) -> None:
         emit(problems, where.format)
     else:
         for problem in problems:
-            console().print(f"{path}:{problem.line or 0}: {problem.message}", markup=False)
-        say("no problems" if not problems else f"{len(problems)} problems")
-    if problems:
+            kind = "error" if problem.error else "advice"
+            named = f" policy `{problem.policy}`:" if problem.policy else ""
+            console().print(f"{path}:{problem.line}: {kind}:{named} {problem.message}", markup=False)
+        say("no problems" if not problems else f"{len(errors_of(problems))} errors, {len(problems)} in all")
+    if errors_of(problems):
         sys.exit(1)
 
 
 def test(path: Path, cases: Path, /, *, where: Listing | None = None) -> None:
     """Run the cases of a YAML file against policies. Exits 1 when one fails."""
-    from remit.access.policy.lifecycle import test as test_policies
+    from remit.access.policy.cases import read_cases, run_cases
+    from remit.access.policy.compile import compile_policies
 
     where = where or Listing()
-    results = test_policies(cases.read_text(encoding="utf-8"), read_policies(path))
+    results = run_cases(read_cases(cases.read_text(encoding="utf-8")), compile_policies(read_policies(path)))
     if where.format != "table":
-        emit(results, where.format)
+        emit([{"name": each.name, "passed": each.passed, "why": each.why} for each in results], where.format)
     else:
-        rows = [{"name": each.name, "outcome": "pass" if each.passed else "FAIL", "detail": each.detail} for each in results]
+        rows = [
+            {"name": each.name, "outcome": "pass" if each.passed else "FAIL", "detail": each.why} for each in results
+        ]
         show_table(rows, [("name", "case"), ("outcome", "outcome"), ("detail", "detail")])
     if not all(each.passed for each in results):
         sys.exit(1)
@@ -82,7 +91,9 @@ def test(path: Path, cases: Path, /, *, where: Listing | None = None) -> None:
 
 def show(
     *,
-    starter: Annotated[bool, Parameter(negative=(), help="The starter policies that ship with Remit, not in force.")] = False,
+    starter: Annotated[
+        bool, Parameter(negative=(), help="The starter policies that ship with Remit, not in force.")
+    ] = False,
     where: Where | None = None,
 ) -> None:
     """Print the policies in force, or the starter policies."""
@@ -99,13 +110,21 @@ def show(
 
 
 def replay(path: Path, /, *, limit: int = 1000, where: Listing | None = None) -> None:
-    """Decide past requests again under other policies, with today's facts; lists what would change. Exits 1 if anything would."""
+    """Decide past requests again under other policies, with today's facts;
+    lists what would change. Exits 1 if anything would.
+    """
     where = where or Listing()
     found = where.admin.post("/api/v1/policies/replay", {"text": read_policies(path), "limit": limit})
     if where.format != "table":
         emit(found, where.format)
     else:
-        columns = [("subject", "subject"), ("action", "action"), ("resource", "resource"), ("before", "was"), ("after", "would be")]
+        columns = [
+            ("subject", "subject"),
+            ("action", "action"),
+            ("resource", "resource"),
+            ("before", "was"),
+            ("after", "would be"),
+        ]
         show_table(found["changes"], columns, empty="nothing would change")
         say(f"[dim]{found['replayed']} decisions replayed[/dim]")
     if found["changes"]:
@@ -124,7 +143,15 @@ def decisions(
     if where.format != "table":
         emit(rows, where.format)
         return
-    columns = [("time", "when"), ("answer", "answer"), ("subject", "subject"), ("action", "action"), ("resource", "resource"), ("why", "why"), ("id", "id")]
+    columns = [
+        ("time", "when"),
+        ("answer", "answer"),
+        ("subject", "subject"),
+        ("action", "action"),
+        ("resource", "resource"),
+        ("why", "why"),
+        ("id", "id"),
+    ]
     show_table([_row(row) for row in rows], columns, empty="no decisions yet")
 
 

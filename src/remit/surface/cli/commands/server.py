@@ -16,9 +16,13 @@ from remit.surface.cli.output import emit, say
 def up(
     *,
     listen: Annotated[str | None, Parameter(help="HOST:PORT of the console and API; default 127.0.0.1:8420.")] = None,
-    database: Annotated[str | None, Parameter(env_var="REMIT_DATABASE", help="sqlite:///PATH or postgresql://…")] = None,
+    database: Annotated[
+        str | None, Parameter(env_var="REMIT_DATABASE", help="sqlite:///PATH or postgresql://…")
+    ] = None,
     trust_domain: Annotated[str | None, Parameter(help="SPIFFE trust domain; default remit.local.")] = None,
-    config: Annotated[Path | None, Parameter(env_var="REMIT_CONFIG", help="Settings file; default DIR/remit.toml.")] = None,
+    config: Annotated[
+        Path | None, Parameter(env_var="REMIT_CONFIG", help="Settings file; default DIR/remit.toml.")
+    ] = None,
     where: Where | None = None,
 ) -> None:
     """Run the control plane, the agent and the console in one process, until SIGTERM or Ctrl-C.
@@ -31,9 +35,13 @@ def up(
 def serve(
     *,
     listen: Annotated[str | None, Parameter(help="HOST:PORT of the console and API; default 127.0.0.1:8420.")] = None,
-    database: Annotated[str | None, Parameter(env_var="REMIT_DATABASE", help="sqlite:///PATH or postgresql://…")] = None,
+    database: Annotated[
+        str | None, Parameter(env_var="REMIT_DATABASE", help="sqlite:///PATH or postgresql://…")
+    ] = None,
     trust_domain: Annotated[str | None, Parameter(help="SPIFFE trust domain; default remit.local.")] = None,
-    config: Annotated[Path | None, Parameter(env_var="REMIT_CONFIG", help="Settings file; default DIR/remit.toml.")] = None,
+    config: Annotated[
+        Path | None, Parameter(env_var="REMIT_CONFIG", help="Settings file; default DIR/remit.toml.")
+    ] = None,
     where: Where | None = None,
 ) -> None:
     """Run the control plane and the console, without an agent on this machine."""
@@ -66,7 +74,9 @@ def console(where: Where | None = None) -> None:
 
 
 def doctor(where: Listing | None = None) -> None:
-    """Check this installation: files, keys, clock, database, ledger, targets, and the boundary between people and machines."""
+    """Check this installation:
+    files, keys, clock, database, ledger, targets, and the boundary between people and machines.
+    """
     from remit.surface.doctor import examine
 
     where = where or Listing()
@@ -76,7 +86,9 @@ def doctor(where: Listing | None = None) -> None:
     else:
         out = rich_console()
         for line in lines:
-            mark = {"pass": "[green]ok  [/green]", "fail": "[bold red]fail[/bold red]"}.get(line["outcome"], "[yellow]?   [/yellow]")
+            mark = {"pass": "[green]ok  [/green]", "fail": "[bold red]fail[/bold red]"}.get(
+                line["outcome"], "[yellow]?   [/yellow]"
+            )
             out.print(f"{mark} {line['title']}" + (f" — {line['detail']}" if line["detail"] else ""))
             if line["outcome"] != "pass" and line["next_step"]:
                 out.print(f"     [bold]next[/bold] {line['next_step']}")
@@ -86,7 +98,9 @@ def doctor(where: Listing | None = None) -> None:
 
 def tour(
     *,
-    tree: Annotated[Path | None, Parameter(help="What to discover first; default: this directory and your home.")] = None,
+    tree: Annotated[
+        Path | None, Parameter(help="What to discover first; default: this directory and your home.")
+    ] = None,
     listen: Annotated[str | None, Parameter(help="HOST:PORT; default 127.0.0.1:8420.")] = None,
     where: Where | None = None,
 ) -> None:

@@ -15,7 +15,9 @@ _COLUMNS = [("spiffe_id", "SPIFFE ID"), ("selectors", "selectors"), ("x509_ttl",
 def entry_create(
     *,
     spiffe_id: Annotated[str, Parameter(help="spiffe://DOMAIN/PATH")],
-    selector: Annotated[list[str], Parameter(help="TYPE:KEY:VALUE, e.g. unix:uid:1000; all of them must hold.", negative=())],
+    selector: Annotated[
+        list[str], Parameter(help="TYPE:KEY:VALUE, e.g. unix:uid:1000; all of them must hold.", negative=())
+    ],
     hint: Annotated[str, Parameter(help="Told to the workload, to choose among several SVIDs.")] = "",
     identity: Annotated[str, Parameter(help="The identity that it proves: an id or any name of it.")] = "",
     where: Listing | None = None,

@@ -1,0 +1,163 @@
+"""The kernel's word about a supervisor's child, and the files that it will execute.
+
+Spec: pidfd_open(2); proc_pid_stat(5), fields 4 and 22; proc_pid_fd(5).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from pathlib import Path
+
+from remit.access.model import ProcessTask
+from remit.access.ports import TaskSubject
+from remit.access.tasks.command import hash_file, identity_of
+from remit.access.tasks.model import Program
+from remit.kernel.errors import Rejected
+from remit.trust.process import Peer, boot_id, effective_ids, start_ticks_of
+
+
+class Child:
+    """A waiting child of a verified peer: its pidfd, and its program's files, all open until `close`.
+
+    Made by `verify_child`; blocks for file I/O, so make it in a thread.
+    """
+
+    def __init__(self, *, pid: int, uid: int, gid: int, ticks: int, pidfd: int) -> None:
+        self.pid = pid
+        self.uid = uid
+        self.gid = gid
+        self.pidfd = pidfd
+        self.process = ProcessTask(boot_id=boot_id(), pid=pid, start_ticks=ticks)
+        self.program: Program | None = None
+        self._executable = -1
+        self._script = -1
+        self._measured: dict[int, tuple[int, int, int, int, int]] = {}
+
+    def open_program(self, peer: Peer, executable: int, script: int | None, arguments: tuple[str, ...]) -> Program:
+        """Open the files through the peer's own descriptors, and hash them.
+
+        Raises `Rejected`: `agent.file.unreadable`, and what `hash_file` raises.
+        """
+        self._executable, path = _open_of(peer, executable)
+        self._script, script_path = (-1, "") if script is None else _open_of(peer, script)
+        self.program = Program(
+            executable=path,
+            sha256=hash_file(self._executable),
+            script=script_path,
+            script_sha256="" if self._script < 0 else hash_file(self._script),
+            arguments=arguments,
+        )
+        for handle in self._files():
+            self._measured[handle] = identity_of(os.fstat(handle))
+        if not peer.alive() or self.ended():
+            raise _gone(self.pid)
+        return self.program
+
+    def subject(self) -> TaskSubject:
+        """What an attestor is asked about."""
+        assert self.program is not None
+        return TaskSubject(
+            pid=self.pid,
+            uid=self.uid,
+            gid=self.gid,
+            pidfd=self.pidfd,
+            file=self._executable,
+            path=self.program.executable,
+            sha256=self.program.sha256,
+        )
+
+    def unchanged(self) -> bool:
+        """Whether the measured files are still what was measured."""
+        return all(identity_of(os.fstat(handle)) == seen for handle, seen in self._measured.items())
+
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return bool(poller.poll(0))
+
+    def close(self) -> None:
+        """Give every descriptor back; works twice."""
+        for handle in (*self._files(), self.pidfd):
+            if handle >= 0:
+                os.close(handle)
+        self._executable = self._script = self.pidfd = -1
+        self._measured.clear()
+
+    def __del__(self) -> None:
+        # A handler that is cancelled while a thread makes it never learns of it.
+        self.close()
+
+    def _files(self) -> tuple[int, ...]:
+        return tuple(handle for handle in (self._executable, self._script) if handle >= 0)
+
+
+def verify_child(peer: Peer, pid: int) -> Child:
+    """Take the process `pid` as a child of `peer`, which runs as the same user.
+
+    Raises `Rejected`: `agent.child.gone`, `agent.child.foreign`.
+    """
+    if pid <= 1:
+        raise _foreign(pid)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        raise _gone(pid) from None
+    try:
+        # The pidfd pins a process; what is read by number is of it only if it has not ended when all is read.
+        ticks, parent, ids = start_ticks_of(pid), _parent_of(pid), effective_ids(pid)
+        if parent != peer.pid or ids[0] != peer.uid:
+            raise _foreign(pid)
+        child = Child(pid=pid, uid=ids[0], gid=ids[1], ticks=-1 if ticks is None else ticks, pidfd=pidfd)
+        if ticks is None or child.ended() or not peer.alive():
+            raise _gone(pid)
+    except BaseException:
+        os.close(pidfd)
+        raise
+    return child
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        said = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        raise _gone(pid) from None
+    return int(said.rpartition(b")")[2].split()[1])
+
+
+def _open_of(peer: Peer, number: int) -> tuple[int, str]:
+    """Open again the regular file that the peer has open as `number`; its path as the peer's kernel names it."""
+    link = f"/proc/{peer.pid}/fd/{number}"
+    try:
+        if number < 0 or not stat.S_ISREG(Path(link).stat().st_mode):
+            raise _unreadable(number, "it is no regular file")
+        handle = os.open(link, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise _unreadable(number, (error.strerror or "it cannot be opened").lower()) from None
+    path = os.readlink(f"/proc/self/fd/{handle}")  # noqa: PTH115  (a link of /proc, not a path)
+    if not stat.S_ISREG(os.fstat(handle).st_mode) or not path.isprintable() or len(path) > 4096:
+        os.close(handle)
+        raise _unreadable(number, "it is no regular file with a plain path")
+    return handle, path
+
+
+def _unreadable(number: int, why: str) -> Rejected:
+    return Rejected(
+        "agent.file.unreadable",
+        f"the program at descriptor `{number}` of the caller cannot be read: {why}",
+        next_step="let the agent run as root, or as the user that runs the task, and make the program readable",
+    )
+
+
+def _gone(pid: int) -> Rejected:
+    return Rejected("agent.child.gone", f"process `{pid}` has ended", next_step="start the task again")
+
+
+def _foreign(pid: int) -> Rejected:
+    return Rejected(
+        "agent.child.foreign",
+        f"process `{pid}` is no child of the caller, or runs as another user",
+        next_step="run the task through `remit run`, in the same process namespace as the agent",
+    )

@@ -1,0 +1,49 @@
+"""What holds for every test.
+
+`REMIT_TEST_NO_SKIP=1` makes a skip a failure, so that a machine which should have everything skips nothing by
+accident. Where a test cannot run even there, it is marked `may_skip("why")`, and this is the place that says so:
+
+- `may_skip`: needs what no ordinary user can be given (root, another uid).
+
+The variable is taken out of the environment before anything is started: to Remit it would be an unknown setting.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_VARIABLE = "REMIT_TEST_NO_SKIP"
+
+settings.register_profile(
+    "remit", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile("remit")
+
+
+_NO_SKIP = pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "may_skip(reason): skipping is no failure, even under REMIT_TEST_NO_SKIP")
+    given = os.environ.pop(_VARIABLE, "") == "1"
+    config.stash[_NO_SKIP] = getattr(config, "workerinput", {}).get("no_skip", given)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker: the variable is gone when it starts."""
+    node.workerinput["no_skip"] = node.config.stash[_NO_SKIP]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    outcome: Any = yield
+    report: pytest.TestReport = outcome.get_result()
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.stash[_NO_SKIP]:
+        if item.get_closest_marker("may_skip") is None:
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} was skipped, and {_VARIABLE} is set: {report.longrepr}"
