@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from datetime import datetime
 from typing import NewType
 from urllib.parse import quote, unquote
@@ -23,9 +24,34 @@ _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 def ulid(now: datetime, *, entropy: bytes | None = None) -> str:
     """Make a ULID: 26 characters, 48 bits of milliseconds and 80 of randomness (`entropy`, 10 bytes)."""
-    entropy = os.urandom(10) if entropy is None else entropy
+    entropy = _entropy() if entropy is None else entropy
     value = int(now.timestamp() * 1000) << 80 | int.from_bytes(entropy, "big")
     return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -10, -10)])
+
+
+class _Pool(threading.local):
+    """Random bytes, read from the kernel four kilobytes at a time: ids are unique, not secret."""
+
+    data = b""
+    at = 0
+
+
+_pool = _Pool()
+
+
+def _entropy() -> bytes:
+    if _pool.at + 10 > len(_pool.data):
+        _pool.data, _pool.at = os.urandom(4096), 0
+    _pool.at += 10
+    return _pool.data[_pool.at - 10 : _pool.at]
+
+
+def _forget_entropy() -> None:
+    _pool.data, _pool.at = b"", 0
+
+
+# A forked child must not give out its parent's ids again.
+os.register_at_fork(after_in_child=_forget_entropy)
 
 
 def new_id(prefix: str, now: datetime) -> str:

@@ -1,6 +1,7 @@
 """Settings: sections declared by capabilities, filled from a flag, else the environment, else a file.
 
-`REMIT_<SECTION>_<KEY>` in the environment, `[section] key = …` in TOML. A section's name has no underscore.
+`REMIT_<SECTION>_<KEY>` in the environment (lists with commas), `[section] key = …` in TOML. A section's name has no
+underscore.
 Unknown keys are errors wherever they stand: a misspelt setting is never silently ignored.
 """
 
@@ -10,7 +11,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import msgspec
 
@@ -66,7 +67,8 @@ def _from_environ(
         if section not in sections:
             raise _unknown(variable, "the environment", [f"REMIT_{name.upper()}_…" for name in sections])
         _check(sections[section], section, key, "the environment")
-        values[section][key] = value
+        several = get_origin(get_type_hints(sections[section])[key]) is tuple
+        values[section][key] = [part.strip() for part in value.split(",") if part.strip()] if several else value
 
 
 def _check(kind: type[Any], section: str, key: str, where: str) -> None:

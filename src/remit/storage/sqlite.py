@@ -7,11 +7,12 @@ one that fails takes nothing of the others with it. A command is answered only a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +34,10 @@ _READERS = 4
 @dataclass(slots=True)
 class _Job:
     work: Callable[[Unit], Any]
-    answer: Future[Any]
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
 
 
 class SqliteStore:
@@ -63,9 +67,10 @@ class SqliteStore:
     async def write(self, work: Callable[[Unit], T]) -> T:
         """Run `work` in a transaction; returns after it is on disk."""
         assert not self._closed
-        job = _Job(work, Future())
-        self._jobs.put(job)
-        return await asyncio.wrap_future(job.answer)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._jobs.put(_Job(work, loop, answer))
+        return await answer
 
     async def read(self, query: Callable[[Unit], T]) -> T:
         """Run `query` on one snapshot of the database."""
@@ -107,32 +112,28 @@ class SqliteStore:
         return group, False
 
     def _commit(self, group: list[_Job]) -> None:
-        done: list[tuple[_Job, Any]] = []
         events: list[Event] = []
         try:
             with translated(), self._writer_engine.connect() as conn, conn.begin():
                 leaves: list[bytes] = []
                 bodies: dict[str, bytes] = {}
                 for job in group:
-                    if job.answer.set_running_or_notify_cancel():
-                        self._run(conn, job, done, events, leaves, bodies)
+                    if not job.answer.cancelled():
+                        self._run(conn, job, events, leaves, bodies)
                 if events:
                     LedgerRows(conn).append(events, leaves, bodies)
         except BaseException as error:
             for job in group:
-                if not job.answer.done():
-                    job.answer.set_exception(error)
-            return
+                job.error = job.error or error
+            events = []
         if events:
             self._published(events)
-        for job, result in done:
-            job.answer.set_result(result)
+        _answer(group)
 
     def _run(
         self,
         conn: Connection,
         job: _Job,
-        done: list[tuple[_Job, Any]],
         events: list[Event],
         leaves: list[bytes],
         bodies: dict[str, bytes],
@@ -155,14 +156,34 @@ class SqliteStore:
             if saved and raw.in_transaction:
                 raw.execute("ROLLBACK TO command")
                 raw.execute("RELEASE command")
-            job.answer.set_exception(error)
+            job.error = error
             return
         if saved:
             raw.execute("RELEASE command")
         events.extend(unit.events)
         leaves.extend(unit.leaves)
         bodies.update(unit.bodies)
-        done.append((job, result))
+        job.result = result
+
+
+def _answer(group: list[_Job]) -> None:
+    """Tell everybody in one call for each event loop: a wake-up for each would cost more than the commit."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+    for job in group:
+        by_loop.setdefault(job.loop, []).append(job)
+    for loop, jobs in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, jobs)
+
+
+def _settle(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.answer.done():
+            continue
+        if job.error is not None:
+            job.answer.set_exception(job.error)
+        else:
+            job.answer.set_result(job.result)
 
 
 def _engine(path: Path, *, begin: str, read_only: bool) -> Engine:

@@ -95,9 +95,14 @@ def write_tree(tree: Path, dsn: str) -> None:
     _put(tree / "docker-compose.yml", _COMPOSE.format(dsn=dsn))
     _put(tree / ".github/workflows/nightly.yml", _WORKFLOW.format(dsn=dsn))
     _put(tree / "jobs/nightly-report", _job(), executable=True)
-    _put(tree / "policy/shop.cedar", POLICY)
+    write_policy(tree / "policy/shop.cedar")
     _put(tree / "README.md", "# shop\n\nThe nightly report runs from here.\n")
     _commit(tree)
+
+
+def write_policy(path: Path) -> None:
+    """A small policy for the shop."""
+    _put(path, POLICY)
 
 
 def write_agent(path: Path) -> None:

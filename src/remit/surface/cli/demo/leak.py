@@ -28,15 +28,14 @@ def act(stage: Stage) -> Iterator[str]:
     passfile.touch(mode=0o600)
     passfile.write_text(f"{server.host}:{server.port}:*:{server.user}:{server.password}\n")
     url = f"postgres://{server.user}@{server.host}:{server.port}/{shop.DATABASE}"
-    seen = stage.ask("discover", "postgres", url, environment={"PGPASSFILE": str(passfile)})
-    expect(seen["identities_joined"] > 0, "the login in the files is the role on the server")
+    stage.ask("discover", "postgres", url, environment={"PGPASSFILE": str(passfile)})
 
     # 3. The leaked password belongs to one identity: the role that the server knows.
     leaked, role = _leaked(stage)
     found.identity, found.fingerprint = role["id"], leaked["fingerprint"]
     page = stage.ask("show", found.identity)
     connectors = {each["connector"] for each in page["sightings"]}
-    expect({"files", "postgres"} <= connectors, "the identity is seen by both connectors")
+    expect({"files", "postgres"} <= connectors, "the login in the files is the role on the server")
     places = sorted({_short(stage, each["place"]) for each in page["sightings"] if each["connector"] == "files"})
     yield f"the password of `{role['title']}` lies in {', '.join(places)}; joined with the role on the server"
     expect(not _kept(stage, found.static_password), "Remit keeps a keyed fingerprint and never the password")
@@ -73,10 +72,10 @@ def _owner(stage: Stage) -> Iterator[str]:
 def _reach(stage: Stage) -> Iterator[str]:
     dependants = stage.ask("deps", stage.found.identity)["dependents"]
     expect(dependants, "somebody is known to use it")
-    names = sorted({_short(stage, each["title"]) for each in dependants})
-    yield f"{len(dependants)} dependants: {', '.join(names[:4])}"
+    names = sorted({_short(stage, each["title"]) for each in dependants}, key=lambda name: ("." in name, name))
+    yield f"{len(names)} dependants: {', '.join(names[:6])}"
     blast = stage.ask("blast", stage.found.identity)
-    payroll = [each for each in blast["nodes"] if "payroll" in each["name"]]
+    payroll = [each for each in blast["nodes"] if each["kind"] == "table" and "payroll" in each["name"]]
     expect(payroll, "the blast radius shows the payroll, which the report has no business with")
     nearest = min(payroll, key=lambda each: int(each["distance"]))
     yield f"blast radius {blast['reached']}: {nearest['title']} among them, {nearest['distance']} steps away"
@@ -87,7 +86,8 @@ def _kept(stage: Stage, secret: str) -> list[str]:
 
 
 def _short(stage: Stage, place: str) -> str:
-    return place.replace(f"{stage.tree}/", "").replace(str(stage.tree), stage.tree.name)
+    """A place or title without what is the same for all of them."""
+    return place.partition(f"{stage.tree}/")[2] or place
 
 
 STEP = Step(

@@ -19,14 +19,15 @@ _TASK = "nightly-report"
 def act(stage: Stage) -> Iterator[str]:
     """1. target, policy, task  2. the same job under a lease  3. dry run  4. revoke under use  5. replay."""
     expect(stage.found.identity, "the leaked password was found")
-    _prepare(stage)
+    add_target(stage)
+    stage.cli("task", "add", _TASK, "--identity", stage.found.identity, "--", _job(stage))
     yield from _run_the_job(stage)
     yield from _plan(stage)
     yield from _revoke(stage)
 
 
-def _prepare(stage: Stage) -> None:
-    """What is needed once: a target with its password sealed, a policy, the job as a registered task."""
+def add_target(stage: Stage) -> None:
+    """What is needed once: the shop's database as a target, with its password sealed, and a policy in force."""
     server = stage.server
     url = f"postgres://{server.user}@{server.host}:{server.port}/{shop.DATABASE}"
     stage.cli(
@@ -34,7 +35,6 @@ def _prepare(stage: Stage) -> None:
         "--role", "write=app_rw", "--password-stdin", stdin=f"{server.password}\n",
     )  # fmt: skip
     stage.cli("policy", "apply", str(stage.tree / "policy"))
-    stage.cli("task", "add", _TASK, "--identity", stage.found.identity, "--", _job(stage))
 
 
 def _run_the_job(stage: Stage) -> Iterator[str]:

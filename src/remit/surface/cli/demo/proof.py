@@ -1,4 +1,4 @@
-"""(e) The ledger verifies from its files and a public key alone; one flipped byte is found, and its leaf named."""
+"""(e) The ledger verifies from its files and a public key alone; one changed byte is found, and its leaf named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TILE = 256
 
 
 def act(stage: Stage) -> Iterator[str]:
-    """1. verify  2. a copy, one byte flipped in one entry  3. the verifier names it."""
+    """1. verify  2. a copy, one byte of one entry changed  3. the verifier names it."""
     # 1. The key is kept apart, as an auditor would.
     key = stage.root / "ledger-key.pub"
     shutil.copy(stage.data / "ledger/key.pub", key)
@@ -28,7 +28,7 @@ def act(stage: Stage) -> Iterator[str]:
     untouched = stage.ask("ledger", "verify", "--from", str(copy), "--key", str(key))
     leaf = untouched["size"] // 2
     path, before, after = flip(copy, leaf)
-    yield f"in a copy, one bit of leaf {leaf} is flipped ({path.relative_to(copy)}: {before:#04x} → {after:#04x})"
+    yield f"in a copy, one byte of leaf {leaf} is flipped ({path.relative_to(copy)}: {before:#04x} → {after:#04x})"
 
     # 3.
     said = stage.cli("ledger", "verify", "--from", str(copy), "--key", str(key), allowed=(1, 2, 4))
@@ -66,6 +66,6 @@ def _bundle(ledger: Path, number: int) -> Path:
 STEP = Step(
     name="e",
     title="The ledger is verified, and tampered with",
-    shown="`remit ledger verify` passes; one flipped bit in a copy is found and its leaf named",
+    shown="`remit ledger verify` passes; one flipped byte in a copy is found and its leaf named",
     act=act,
 )

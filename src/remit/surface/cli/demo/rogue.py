@@ -44,6 +44,8 @@ def act(stage: Stage) -> Iterator[str]:
     plain = shop.run(drop_plainly(stage))
     expect(plain.reads and plain.writes, "after a plain DROP ROLE the session goes on")
     yield "beside it, a plain DROP ROLE: the role is gone, its session (after SET ROLE) still reads and writes"
+    expect(plain.refused and plain.admitted, "a role that made a table is not dropped, and logs in")
+    yield "a plain DROP ROLE of a role that made a table is refused, and new logins by it go on"
     rogue = _misbehave(stage)
     yield f"the agent's session was killed in mid-query {rogue.seconds:.2f} s after its first step aside: {rogue.why}"
     yield from _contained(stage, rogue)
@@ -58,9 +60,10 @@ def _misbehave(stage: Stage) -> _Rogue:
     stage.cli("task", "add", _TASK, "--", str(program))
     agent = stage.start_run("--task", _TASK, "--need", _NEED, "--ttl", _LIFE, "--", str(program))
     stage.narrator.doing("the agent works, and then does not")
-    acts = _watch(agent)
+    acts, complaint = _watch(agent)
     if "was stopped" not in acts:
-        raise NotShown(f"the agent's query is stopped: it did {', '.join(acts) or 'nothing'}, and {_end(agent)}")
+        did = ", ".join(acts) or "nothing"
+        raise NotShown(f"the agent's query is stopped: it did {did}, ended with {agent.returncode}: {complaint}")
     principal = str(acts["its task"]["user"])
     expect(principal.startswith("remit_"), f"the agent works under its lease (it worked as {principal})")
     stopped = acts["was stopped"]
@@ -111,19 +114,16 @@ def _compare(stage: Stage, plain: Leftover, rogue: _Rogue) -> None:
     )  # fmt: skip
 
 
-def _watch(agent: subprocess.Popen[str]) -> dict[str, dict[str, Any]]:
-    """What the agent says of itself, by what it did; until it ends, at most as long as its lease may live."""
+def _watch(agent: subprocess.Popen[str]) -> tuple[dict[str, dict[str, Any]], str]:
+    """What the agent says of itself, by what it did, until it ends (at most as long as its lease may live); and the
+    end of what its run complains of."""
     try:
-        out, _ = agent.communicate(timeout=60)
+        out, complaint = agent.communicate(timeout=60)
     except subprocess.TimeoutExpired:
         agent.kill()
-        out, _ = agent.communicate()
+        out, complaint = agent.communicate()
     lines = [msgspec.json.decode(line) for line in out.splitlines() if line.startswith("{")]
-    return {str(line["did"]): line for line in lines}
-
-
-def _end(agent: subprocess.Popen[str]) -> str:
-    return f"its run ended with {agent.returncode}"
+    return {str(line["did"]): line for line in lines}, " ".join(complaint.split())[-300:]
 
 
 def _lease(stage: Stage, principal: str) -> dict[str, Any] | None:

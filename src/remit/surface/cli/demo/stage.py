@@ -26,7 +26,7 @@ from remit.surface.cli.client import Admin
 from remit.surface.cli.demo.outcome import NotShown, expect
 from remit.surface.cli.demo.show import Narrator
 
-_OWN = ("REMIT_", "PG", "DATABASE_URL")
+_OWN = ("REMIT_", "PG", "DATABASE_URL", "XDG_RUNTIME_DIR")
 """Beginnings of variables that the demo's processes do not take over from whoever starts it."""
 _START_SECONDS = 30.0
 _COMMAND_SECONDS = 90.0
@@ -66,7 +66,8 @@ class Stage:
         return {
             **mine,
             "REMIT_DATA": str(self.data),
-            "REMIT_PERSON_KEY": str(self.root / "person.json"),
+            "XDG_CONFIG_HOME": str(self.root / "config"),
+            "TMPDIR": str(self.root),
             "NO_COLOR": "1",
         }
 
@@ -87,8 +88,7 @@ class Stage:
             env={**self.environment, **(environment or {})},
         )  # fmt: skip
         if done.returncode not in allowed:
-            said = " ".join((done.stderr or done.stdout).split())[:500]
-            raise NotShown(f"`remit {' '.join(arguments[:2])}` ended with {done.returncode}: {said}")
+            raise NotShown(f"`remit {' '.join(arguments[:2])}` ended with {done.returncode}: {_said(done)}")
         return done.stdout + (done.stderr if done.returncode else "")
 
     def ask(self, *arguments: str, **options: Any) -> Any:
@@ -105,7 +105,9 @@ class Stage:
             stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
             text=True, cwd=self.root, env=self.environment, start_new_session=True,
         )  # fmt: skip
-        self._children.append(child)
+        # Those that are over, and that nobody reads from, need not be kept.
+        kept = [each for each in self._children if each.stdout is not None or each.poll() is None]
+        self._children = [*kept, child]
         return child
 
     # -- the control plane
@@ -130,12 +132,29 @@ class Stage:
 
     def kill_remit(self) -> int:
         """End the control plane with SIGKILL, in the middle of whatever it does; returns its pid."""
-        child = self._remit
-        assert child is not None, "the control plane runs"
+        child = self._running()
         child.kill()
         child.wait()
         self._remit = None
+        _hang_up(child)
         return child.pid
+
+    def stop_remit(self) -> None:
+        """End the control plane as an operator does."""
+        child = self._running()
+        child.terminate()
+        child.wait(30)
+        self._remit = None
+        _hang_up(child)
+
+    def _running(self) -> subprocess.Popen[str]:
+        assert self._remit is not None, "the control plane runs"
+        return self._remit
+
+    @property
+    def remit_pid(self) -> int:
+        """Of the running control plane."""
+        return self._running().pid
 
     def _last_words(self) -> str:
         with suppress(OSError):
@@ -170,9 +189,7 @@ class Stage:
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(max(0.05, deadline - time.monotonic()))
         for child in everything:
-            for pipe in (child.stdout, child.stderr):
-                if pipe is not None:
-                    pipe.close()
+            _hang_up(child)
         self._children.clear()
         self._remit = None
 
@@ -210,6 +227,19 @@ def _undisturbed() -> Iterator[None]:
 def _program() -> list[str]:
     """This very Remit, as another process starts it."""
     return [sys.executable, "-c", "from remit.surface.cli.entry import main; main()"]
+
+
+def _hang_up(child: subprocess.Popen[str]) -> None:
+    for pipe in (child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    # A traceback says what went wrong in its last line.
+    told = lines[-1:] if any(line.startswith("Traceback") for line in lines) else lines
+    return " ".join(" ".join(told).split())[:500]
 
 
 def _first_line(stream: IO[str], seconds: float) -> str:
