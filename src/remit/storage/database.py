@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 from remit.kernel.clock import Clock
 from remit.kernel.errors import Misconfigured
 from remit.kernel.events import Event
-from remit.storage.postgres import PostgresStore
 from remit.storage.sqlite import SqliteStore
 
-Database: TypeAlias = SqliteStore | PostgresStore
+if TYPE_CHECKING:
+    from remit.storage.postgres import PostgresStore
+
+Database: TypeAlias = Union[SqliteStore, "PostgresStore"]
 
 
 async def open_database(url: str, *, clock: Clock, published: Callable[[list[Event]], None]) -> Database:
@@ -29,6 +31,9 @@ async def open_database(url: str, *, clock: Clock, published: Callable[[list[Eve
         store.start()
         return store
     if url.startswith("postgresql://"):
+        # Asyncio and the driver are imported only where they are used: a start on SQLite does without.
+        from remit.storage.postgres import PostgresStore
+
         postgres = PostgresStore(url, clock=clock, published=published)
         await postgres.migrate()
         return postgres

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 from remit.kernel.clock import Clock
+from remit.kernel.errors import Unavailable
 from remit.kernel.events import Event
 from remit.storage.faults import translated
 from remit.storage.ledger import LedgerRows
@@ -153,10 +154,17 @@ class SqliteStore:
             with translated():
                 result = job.work(unit)
         except BaseException as error:
-            if saved and raw.in_transaction:
+            job.error = error
+            if not raw.in_transaction:
+                # A full or failing disk may make SQLite undo the whole group: then nobody in it was served.
+                raise Unavailable(
+                    "storage.group.undone",
+                    "the database undid the commands that were to be committed together",
+                    next_step="try again; nothing was changed",
+                ) from None
+            if saved:
                 raw.execute("ROLLBACK TO command")
                 raw.execute("RELEASE command")
-            job.error = error
             return
         if saved:
             raw.execute("RELEASE command")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from remit.kernel.errors import Conflict, Denied, Misconfigured, NotFound, Rejected, RemitError, Unavailable
@@ -18,6 +19,16 @@ _STATUS: tuple[tuple[type[RemitError], int, int], ...] = (
     (Misconfigured, 500, MISCONFIGURED),
 )
 
+_NEXT: Mapping[type[RemitError], str] = {
+    Rejected: "correct the request",
+    Denied: "ask somebody who may, or ask for less",
+    NotFound: "list what there is, and name one of it",
+    Conflict: "look at the present state, then decide again",
+    Unavailable: "try again later; `remit doctor` says what is wrong",
+    Misconfigured: "run `remit doctor` on the machine that runs Remit",
+}
+"""What to do next where an error itself does not know better."""
+
 
 def status_of(error: RemitError) -> int:
     """The HTTP status."""
@@ -29,6 +40,11 @@ def exit_code_of(error: RemitError) -> int:
     return next((code for kind, _, code in _STATUS if isinstance(error, kind)), UNAVAILABLE)
 
 
+def next_step_of(error: RemitError) -> str:
+    """What to do next: the error's own word, else what is true of its kind."""
+    return error.next_step or next((text for kind, text in _NEXT.items() if isinstance(error, kind)), "")
+
+
 def problem(error: RemitError) -> dict[str, Any]:
     """The body of an `application/problem+json` answer."""
     body: dict[str, Any] = {
@@ -36,9 +52,8 @@ def problem(error: RemitError) -> dict[str, Any]:
         "title": error.message,
         "status": status_of(error),
         "code": error.code,
+        "next_step": next_step_of(error),
     }
-    if error.next_step:
-        body["next_step"] = error.next_step
     if isinstance(error, Unavailable) and error.retry_after is not None:
         body["retry_after_seconds"] = error.retry_after.total_seconds()
     return body

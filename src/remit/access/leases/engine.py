@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from remit.access.grants import content_of
+from remit.access.leases.background import Background, attempt
+from remit.access.leases.minter import Minter
 from remit.access.leases.model import (
     LIVE,
     HeldLease,
@@ -35,16 +36,15 @@ from remit.access.leases.outcome import (
     activated,
     end_grant,
     insert_issuing,
-    label_of,
     renewed,
     store_grant,
     withdrawn,
 )
 from remit.access.leases.revoker import Revoker, SweepClock, secret_context, url_safe
-from remit.access.model import Grant, GrantState, Lease, LeaseState, MintOrder, ProcessTask
+from remit.access.model import Grant, GrantState, Lease, LeaseState, ProcessTask
 from remit.access.ports import AccessUnit, Brokers, DecisionPoint, Processes, StoredGrant, Watched
 from remit.kernel.clock import Clock
-from remit.kernel.errors import Denied, Rejected, RemitError, Unavailable
+from remit.kernel.errors import Denied, Rejected, RemitError
 from remit.kernel.events import Event, EventPort
 from remit.kernel.ids import new_id
 from remit.kernel.unit import Attester, Sealer, Store
@@ -112,9 +112,8 @@ class LeaseEngine:
             on_absent=self._sweeps.soon,
         )
         self._runs: dict[str, _Run] = {}
-        self._minting: dict[str, asyncio.Task[None]] = {}
-        self._gates: dict[str, asyncio.Semaphore] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._minter = Minter(brokers, self._settings)
+        self._background = Background(self._settings)
         self._changes = 0
         self._stopped = False
 
@@ -128,16 +127,14 @@ class LeaseEngine:
         """
         await self._beat()
         await self.adopt(exclusive=exclusive)
-        self._spawn(self._tick())
+        self._background.spawn(self._tick())
 
     async def stop(self) -> None:
         """Stop without revoking: tasks go on, and the next engine (or the native expiry) takes over."""
         self._stopped = True
         await self._revoker.close()
-        pending = [*self._tasks, *self._minting.values()]
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await self._background.close()
+        await self._minter.close()
         for run in self._runs.values():
             if run.watched is not None:
                 run.watched.close()
@@ -163,7 +160,7 @@ class LeaseEngine:
     def _knows(self, held: HeldLease) -> bool:
         run = self._runs.get(held.lease.grant)
         issuing = run is not None and run.renew_at is None
-        return issuing or held.id in self._minting or self._revoker.holds(held)
+        return issuing or self._minter.under_way(held.id) is not None or self._revoker.holds(held)
 
     async def _take(self, claimed: Sequence[HeldLease]) -> None:
         half_made = [held.id for held in claimed if held.state is LeaseState.ISSUING]
@@ -231,7 +228,7 @@ class LeaseEngine:
             raise _ended()
         try:
             secret_of = await self._write_intent(order, run)
-            settings = await self._mint_all(run, secret_of)
+            settings = await self._minter.mint(list(run.leases.values()), secret_of)
             await self._activate(run)
             if order.changes != self._changes:
                 await self._recheck(list(run.leases.values()))
@@ -243,7 +240,7 @@ class LeaseEngine:
             why = error.message if isinstance(error, RemitError) else "the request was broken off"
             for plan in order.plans:
                 self._sweeps.soon(plan.target)
-            self._spawn(self._keep("end", lambda: self._finish(grant.id, f"not issued: {why}"[:1000])))
+            self._background.keep("end", lambda: self._finish(grant.id, f"not issued: {why}"[:1000]))
             raise
         run.renew_at = self._clock.now() + self._settings.native_ttl * self._settings.renew_at
         return tuple(
@@ -291,48 +288,6 @@ class LeaseEngine:
         run.leases.update({held.id: held for held in held_leases})
         return secret_of
 
-    async def _mint_all(self, run: _Run, secret_of: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
-        settings: dict[str, Mapping[str, str]] = {}
-
-        async def mint(held: HeldLease) -> None:
-            gate = self._gates.setdefault(held.lease.target, asyncio.Semaphore(self._settings.mints_at_once))
-            order = MintOrder(
-                principal=held.lease.principal,
-                role=held.role,
-                database=held.database,
-                secret=secret_of[held.id],
-                expires=held.lease.expires,
-                label=label_of(held.lease),
-            )
-            async with gate, asyncio.timeout(self._settings.target_timeout.total_seconds()):
-                broker = await self._brokers.broker(held.lease.target)
-                settings[held.id] = dict((await broker.mint(order)).settings)
-
-        tasks = [self._start_mint(held.id, mint(held)) for held in list(run.leases.values())]
-        try:
-            # Shielded: when the caller goes away, a mint under way is left to finish and its lease revoked after it.
-            await asyncio.shield(asyncio.gather(*tasks))
-        except TimeoutError:
-            raise Unavailable(
-                "access.target.silent",
-                "a target did not answer in time",
-                next_step="`remit doctor` says what is wrong with it",
-                retry_after=timedelta(seconds=5),
-            ) from None
-        return settings
-
-    def _start_mint(self, lease_id: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._minting[lease_id] = task
-
-        def done(finished: asyncio.Task[None]) -> None:
-            self._minting.pop(lease_id, None)
-            if not finished.cancelled():
-                finished.exception()  # seen: whoever gathers may be gone
-
-        task.add_done_callback(done)
-        return task
-
     async def _activate(self, run: _Run) -> None:
         issuing = list(run.leases.values())
 
@@ -361,7 +316,7 @@ class LeaseEngine:
             return
         run.ended = True
         if run.renew_at is not None:
-            self._spawn(self._keep("end", lambda: self._finish(grant_id, "the task ended")))
+            self._background.keep("end", lambda: self._finish(grant_id, "the task ended"))
 
     def _settled_runs(self) -> list[_Run]:
         return [run for run in self._runs.values() if run.renew_at is not None and not run.ended]
@@ -472,7 +427,7 @@ class LeaseEngine:
 
     def end_surely(self, grant_id: str, reason: str) -> None:
         """End a run in the background, and try until it is written: for a caller that cannot wait or is gone."""
-        self._spawn(self._keep("end", lambda: self._finish(grant_id, reason)))
+        self._background.keep("end", lambda: self._finish(grant_id, reason))
 
     async def revoke(
         self, where: LeaseFilter, *, actor: str, reason: str, wait: timedelta = timedelta(seconds=30)
@@ -538,7 +493,7 @@ class LeaseEngine:
             self._enqueue([held for held in waiting if held.holder == self._holder])
 
     def _enqueue(self, held_leases: Sequence[HeldLease]) -> None:
-        self._revoker.enqueue(held_leases, self._minting.get)
+        self._revoker.enqueue(held_leases, self._minter.under_way)
 
     async def _as_they_stand(self, ids: Sequence[str], wait: timedelta) -> Sequence[Lease]:
         await self._revoker.wait(ids, wait)
@@ -589,47 +544,20 @@ class LeaseEngine:
     async def _tick(self) -> None:
         pause = min(1.0, self._settings.native_ttl.total_seconds() / 20)
         beat_at = self._clock.monotonic()
-        sweeping: asyncio.Task[None] | None = None
+        sweeping: asyncio.Task[bool] | None = None
         while not self._stopped:
             if sweeping is None or sweeping.done():
-                sweeping = self._spawn(self._once("sweep", lambda: self.sweep(only_due=True)))
-            await self._attempt("renew", self.renew_due)
+                sweeping = self._background.spawn(attempt("sweep", lambda: self.sweep(only_due=True)))
+            await attempt("renew", self.renew_due)
             if self._clock.monotonic() >= beat_at:
                 beat_at = self._clock.monotonic() + self._settings.heartbeat.total_seconds()
-                await self._attempt("heartbeat", self._beat)
-                await self._attempt("adopt", self.adopt)
+                await attempt("heartbeat", self._beat)
+                await attempt("adopt", self.adopt)
             await asyncio.sleep(pause)
 
     async def _beat(self) -> None:
         ttl = self._settings.holder_ttl
         await self._store.write(lambda unit: unit.access.beat(self._holder, unit.now + ttl))
-
-    async def _attempt(self, what: str, verb: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-        try:
-            await verb()
-        except RemitError as error:
-            _log.warning("%s: %s", what, error)
-            return False
-        except Exception:  # a supervisor: one failed beat must not stop the heart
-            _log.exception("%s failed", what)
-            return False
-        return True
-
-    async def _once(self, what: str, verb: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        await self._attempt(what, verb)
-
-    async def _keep(self, what: str, verb: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Try until it works: what ends a task's rights is never given up."""
-        wait = self._settings.backoff.total_seconds()
-        while not self._stopped and not await self._attempt(what, verb):
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, self._settings.backoff_ceiling.total_seconds())
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 def _ended() -> Rejected:

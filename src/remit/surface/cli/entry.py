@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cyclopts import App, Group
+if TYPE_CHECKING:
+    from cyclopts import App
 
 _HERE: Final = "remit.surface.cli.commands"
+ABOUT: Final = (
+    "Find every machine identity, bind it to an owner, prove it, decide each request, issue for one task, "
+    "revoke and prove it."
+)
+EPILOGUE: Final = (
+    "Start with `remit tour`. Every command takes --data DIR (or REMIT_DATA); `remit COMMAND --help` says more."
+)
 GROUPS: Final = (
     "Run",
     "What exists?",
@@ -72,6 +81,7 @@ COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("ledger ls", "ledger:ls", "How is it proved?", "The latest entries."),
     ("ledger prove", "ledger:prove", "How is it proved?", "A proof that one entry is in the ledger."),
 )  # fmt: skip
+RUN: Final = "Run a command as a task, with credentials that end when it ends."
 _PARENTS: Final = {
     "discover": ("What exists?", "Read a system and keep what it shows."),
     "entry": ("Who is it?", "Registration entries: which workload is who."),
@@ -86,14 +96,16 @@ _PARENTS: Final = {
 
 def build() -> App:
     """The whole command line."""
+    from cyclopts import App, Group
+
     from remit import __version__
 
     app = App(
         name="remit",
-        help="Find every machine identity, bind it to an owner, prove it, decide each request, "
-        "issue for one task, revoke and prove it.",
+        help=ABOUT,
         version=__version__,
-        help_epilogue="Start with `remit tour`. Every command takes --data DIR (or REMIT_DATA).",
+        help_format="plaintext",
+        help_epilogue=EPILOGUE,
     )
     groups = {name: Group(name, sort_key=number) for number, name in enumerate(GROUPS)}
     parents = {
@@ -111,9 +123,23 @@ def build() -> App:
             owner.command(f"{_HERE}.{target}", name=name, help=text, group=groups[group])
     # `remit run` takes everything after `--` as it stands: its own light parser, in the supervisor.
     app.command("remit.surface.cli.commands.run:help_only", name="run", group=groups["What may it do?"],
-                help="Run a command as a task, with credentials that end when it ends.")  # fmt: skip
+                help=RUN)  # fmt: skip
     app.register_install_completion_command()
     return app
+
+
+def overview(*, color: bool) -> str:
+    """All commands by the question that they answer: drawn from the table alone, so that it is there at once."""
+    bold, plain = ("\033[1m", "\033[0m") if color else ("", "")
+    width = max(len(path) for path, *_ in COMMANDS) + 2
+    lines = [ABOUT, "", f"{bold}Usage{plain}  remit COMMAND", ""]
+    for group in GROUPS:
+        lines.append(f"{bold}{group}{plain}")
+        lines += [f"  {path:<{width}}{text}" for path, _, of, text in COMMANDS if of == group]
+        lines.append(f"  {'run':<{width}}{RUN}" if group == "What may it do?" else "")
+        if group == "What may it do?":
+            lines.append("")
+    return "\n".join([*lines, EPILOGUE, "Tab completion: `remit --install-completion`."])
 
 
 def main() -> None:
@@ -126,6 +152,9 @@ def main() -> None:
     from remit.kernel.errors import RemitError
 
     try:
+        if argv in ([], ["--help"], ["-h"]):
+            print(overview(color=sys.stdout.isatty() and not os.environ.get("NO_COLOR")), flush=True)
+            return
         build()(argv)
     except RemitError as error:
         from remit.surface.cli.output import say_error
@@ -134,4 +163,6 @@ def main() -> None:
         say_error(error)
         raise SystemExit(exit_code_of(error)) from None
     except BrokenPipeError:
+        # Whoever read us has enough; nothing more may be written when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(0) from None

@@ -114,7 +114,32 @@ def _seconds(text: str) -> int:
 
 
 def run(options: Options) -> int:
-    """Run a command as a task; returns its exit code."""
+    """Run a command as a task; returns its exit code.
+
+    A task that nobody registered is registered first where the caller administrates this installation: trust on first
+    use, for those alone who could register it anyway.
+    """
+    try:
+        return _run_once(options)
+    except RemitError as error:
+        if error.code == "access.task.unknown" and not options.dry_run:
+            from remit.surface.cli.first_use import register
+
+            if register(options.task, options.argv, options.socket, quiet=options.quiet):
+                return _run_again(options)
+        _say_error(error)
+        return REFUSED
+
+
+def _run_again(options: Options) -> int:
+    try:
+        return _run_once(options)
+    except RemitError as error:
+        _say_error(error)
+        return REFUSED
+
+
+def _run_once(options: Options) -> int:
     try:
         command = open_command(options.argv, os.environ.get("PATH", os.defpath))
     except RemitError as error:
@@ -123,9 +148,6 @@ def run(options: Options) -> int:
     child = WaitingChild(command)
     try:
         return asyncio.run(_Supervisor(options, command, child).supervise())
-    except RemitError as error:
-        _say_error(error)
-        return REFUSED
     finally:
         child.close()
         command.close()
