@@ -25,6 +25,11 @@ def scene() -> Iterator[Stage]:
         yield made
 
 
+def until_it_sleeps(running: subprocess.Popen[str]) -> None:
+    """Until the child has executed its file; before that it waits in the supervisor's own program."""
+    until(lambda: Path(f"/proc/{children_of(running.pid)[0]}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/sleep"))
+
+
 def job(scene: Stage, text: str) -> str:
     path = scene.folder / "job.py"
     path.write_text(f"#!{sys.executable}\n{text}")
@@ -124,7 +129,7 @@ def test_a_command_that_does_not_exist_is_127(scene: Stage) -> None:
 def test_a_signal_to_the_supervisor_reaches_the_task(scene: Stage) -> None:
     scene.start_agent()
     running = scene.begin("sleep", *SLEEP)
-    until(lambda: b"sleep" in Path(f"/proc/{children_of(running.pid)[0]}/cmdline").read_bytes())
+    until_it_sleeps(running)
     running.send_signal(signal.SIGTERM)
     assert running.wait(30) == 128 + signal.SIGTERM
     assert not scene.credentials()
@@ -133,7 +138,7 @@ def test_a_signal_to_the_supervisor_reaches_the_task(scene: Stage) -> None:
 def test_a_killed_supervisor_takes_its_task_and_its_lease_with_it(scene: Stage) -> None:
     scene.start_agent()
     running = scene.begin("sleep", *SLEEP)
-    until(lambda: b"sleep" in Path(f"/proc/{children_of(running.pid)[0]}/cmdline").read_bytes())
+    until_it_sleeps(running)
     child = children_of(running.pid)[0]
     running.kill()
     running.wait()
@@ -145,6 +150,7 @@ def test_a_killed_supervisor_takes_its_task_and_its_lease_with_it(scene: Stage) 
 def test_a_lease_is_withdrawn_while_the_task_runs_when_the_decision_changes(scene: Stage) -> None:
     scene.start_agent()
     running = scene.begin("sleep", *SLEEP)
+    until_it_sleeps(running)
     (scene.folder / "denied").touch()
     assert scene.agent is not None
     scene.agent.send_signal(signal.SIGUSR1)
@@ -157,6 +163,8 @@ def test_a_lease_is_withdrawn_while_the_task_runs_when_the_decision_changes(scen
 def test_a_killed_agent_leaves_ten_leases_and_each_is_revoked_exactly_once(scene: Stage) -> None:
     scene.start_agent()
     running = [scene.begin("sleep", *SLEEP) for _ in range(10)]
+    for one in running:
+        until_it_sleeps(one)
     assert len(scene.credentials()) == 10
     scene.kill_agent()
     for one in running[:5]:
@@ -178,7 +186,7 @@ def test_a_killed_agent_leaves_ten_leases_and_each_is_revoked_exactly_once(scene
 def test_a_task_outlives_its_agent_and_says_so(scene: Stage) -> None:
     scene.start_agent()
     running = scene.begin("sleep", *SLEEP)
-    until(lambda: b"sleep" in Path(f"/proc/{children_of(running.pid)[0]}/cmdline").read_bytes())
+    until_it_sleeps(running)
     scene.kill_agent()
     assert running.poll() is None
     running.send_signal(signal.SIGINT)
