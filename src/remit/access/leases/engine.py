@@ -41,7 +41,7 @@ from remit.access.leases.outcome import (
     withdrawn,
 )
 from remit.access.leases.revoker import Revoker, SweepClock, secret_context, url_safe
-from remit.access.model import Grant, GrantState, Lease, LeaseState, ProcessTask
+from remit.access.model import Grant, GrantState, Lease, LeaseState, ProcessTask, Request
 from remit.access.ports import AccessUnit, Brokers, DecisionPoint, Processes, StoredGrant, Watched
 from remit.kernel.clock import Clock
 from remit.kernel.errors import Denied, Rejected, RemitError
@@ -347,6 +347,12 @@ class LeaseEngine:
             ]
         )
 
+    def _as_of_now(self, request: Request) -> Request:
+        """The same question today: the pidfd says that the process which was attested is still that process."""
+        if not request.proven.get("attested"):
+            return request
+        return replace(request, proven={**request.proven, "attested_at": int(self._clock.now().timestamp())})
+
     async def _recheck(self, chosen: Sequence[HeldLease]) -> list[HeldLease]:
         """Ask the decision point again; withdraw what it denies. Returns what still holds."""
         gate = asyncio.Semaphore(_DECISIONS_AT_ONCE)
@@ -354,7 +360,7 @@ class LeaseEngine:
         async def ask(held: HeldLease) -> str | None:
             async with gate:
                 try:
-                    decision = await self._decisions.decide(held.request)
+                    decision = await self._decisions.decide(self._as_of_now(held.request))
                 except RemitError:
                     # INVARIANT: no answer is no permission: it is not renewed, and runs out on the target.
                     late = held.lease.expires <= self._clock.now()
