@@ -349,11 +349,19 @@ class InventoryRows:
         return records
 
     def findings(
-        self, *, subjects: Iterable[str] | None = None, limit: int = 200, severity: str = "", text: str = ""
+        self,
+        *,
+        subjects: Iterable[str] | None = None,
+        limit: int = 200,
+        severity: str = "",
+        text: str = "",
+        source: str = "",
     ) -> list[FindingRecord]:
         table = inventory_finding
         columns = [table.c[each.name] for each in fields(FindingRecord)]
         query = select(*columns).order_by(table.c.rank.desc(), table.c.first_seen.desc(), table.c.id).limit(limit)
+        if source:
+            query = query.where(table.c.source == source)
         if severity:
             query = query.where(table.c.severity == severity)
         if text:

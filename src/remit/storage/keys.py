@@ -30,7 +30,7 @@ _FORMAT = b"rs1:"
 def load_key_file(path: Path, *, create: bool) -> bytes:
     """Read 32 bytes of hexadecimal; make the file (0600, exclusively, synced) when `create` and it is absent."""
     try:
-        text = path.read_text(encoding="ascii").strip()
+        raw = path.read_bytes()
     except FileNotFoundError:
         if not create:
             raise Misconfigured(
@@ -44,7 +44,7 @@ def load_key_file(path: Path, *, create: bool) -> bytes:
             "storage.key.unreadable", f"the key file `{path}` cannot be read: {error.strerror}"
         ) from None
     try:
-        key = bytes.fromhex(text)
+        key = bytes.fromhex(raw.decode("ascii"))
     except ValueError:
         key = b""
     if len(key) != 32:
@@ -56,6 +56,7 @@ def _create_key_file(path: Path) -> bytes:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = secrets.token_bytes(32)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)  # a crash may have left it, and process ids come again
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(handle, key.hex().encode() + b"\n")
@@ -117,7 +118,7 @@ class KeyRing:
     def _unwrap(self, name: str, wrapped: bytes) -> bytes:
         try:
             return self._kek.decrypt(wrapped[:12], wrapped[12:], f"storage_key/{name}".encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise Misconfigured(
                 "storage.key.wrong",
                 "the key-encryption key does not belong to this database",
@@ -136,7 +137,7 @@ class KeyRing:
                 body = sealed[len(head) :]
                 try:
                     return key.decrypt(body[:12], body[12:], head + context.encode())
-                except InvalidTag:
+                except (InvalidTag, ValueError):
                     break
         raise Misconfigured(
             "storage.seal.broken",

@@ -121,7 +121,7 @@ async def _follow(
                 )
                 await control.synchronise()
                 skipped = [{"what": s.what, "reason": s.reason, "detail": s.detail} for s in tally.skipped[:50]]
-                yield {"kind": "done", **summary, "retired": retired, "skipped_sample": skipped}
+                yield {"kind": "done", "source": run.source, **summary, "retired": retired, "skipped_sample": skipped}
                 return
     raise Unavailable(
         "inventory.worker.died",

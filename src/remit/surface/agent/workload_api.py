@@ -58,7 +58,7 @@ async def serve_workload_api(
     return await serve(sock_path, (WorkloadApi(trust), *extra_handlers), limits or Limits())
 
 
-class WorkloadApi(SpiffeWorkloadAPIBase):  # type: ignore[misc]
+class WorkloadApi(SpiffeWorkloadAPIBase):
     """The five methods of the service `SpiffeWorkloadAPI`."""
 
     def __init__(self, trust: TrustService) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from remit.surface.cli.client import Admin
-from remit.surface.cli.output import Format
+from remit.surface.cli.output import Format, ScanFormat
 
 _COMMON = Group("Everywhere", sort_key=99)
 
@@ -35,3 +35,11 @@ class Listing(Where):
     """Which installation, and how to print."""
 
     format: Annotated[Format, Parameter(name=["--format", "-o"], help="How to print the result.")] = "table"
+
+
+@Parameter(name="*", group=_COMMON)
+@dataclass(frozen=True, kw_only=True)
+class Scanning(Where):
+    """Which installation, and how to print what a scan found."""
+
+    format: Annotated[ScanFormat, Parameter(name=["--format", "-o"], help="How to print the result.")] = "table"

@@ -18,6 +18,7 @@ _NARROWEST = 8
 _PIPED = 200
 """Columns where no terminal says how wide it is."""
 Format: TypeAlias = Literal["table", "json", "yaml"]
+ScanFormat: TypeAlias = Literal["table", "json", "yaml", "sarif"]
 _STYLES = {
     "critical": "bold red",
     "high": "red",
@@ -43,9 +44,9 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
-def emit(value: Any, format: Format) -> None:
-    """Print `value` as JSON or YAML."""
-    if format == "json":
+def emit(value: Any, format: ScanFormat) -> None:
+    """Print `value` as JSON (SARIF is JSON) or YAML."""
+    if format in ("json", "sarif"):
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
     else:
         import yaml

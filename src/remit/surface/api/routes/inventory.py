@@ -104,10 +104,11 @@ async def dependents(call: Call) -> Any:
 async def list_findings(call: Call) -> Any:
     limit = call.integer("limit", 200, most=10_000)
     severity, text = call.query.get("severity", ""), call.query.get("text", "")[:200]
+    source = call.query.get("source", "")
     return await call.control.store.read(
         lambda unit: {
             "counts": unit.inventory.finding_counts(),
-            "rows": unit.inventory.findings(limit=limit, severity=severity, text=text),
+            "rows": unit.inventory.findings(limit=limit, severity=severity, text=text, source=source),
         }
     )
 

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from remit.surface.cli.options import Listing
+from remit.surface.cli.options import Listing, Scanning
 from remit.surface.cli.output import console, emit, say, show_table
 
 
-def files(source: Path, /, *, where: Listing | None = None) -> None:
+def files(source: Path, /, *, where: Scanning | None = None) -> None:
     """Scan a directory tree: keys, certificates, cloud and database credentials, CI definitions, MCP configurations."""
-    _discover(where or Listing(), "files", str(source.absolute()))
+    _discover(where or Scanning(), "files", str(source.absolute()))
 
 
 def kubernetes(
@@ -24,10 +24,10 @@ def kubernetes(
     *,
     cluster: Annotated[str, Parameter(help="Name of the cluster, if the manifests belong to a known one.")] = "",
     issuer: Annotated[str, Parameter(help="OIDC issuer of the cluster: joins service accounts with cloud roles.")] = "",
-    where: Listing | None = None,
+    where: Scanning | None = None,
 ) -> None:
     """Read a directory or file of Kubernetes manifests."""
-    _discover(where or Listing(), "kubernetes", str(source.absolute()), {"cluster": cluster, "issuer": issuer})
+    _discover(where or Scanning(), "kubernetes", str(source.absolute()), {"cluster": cluster, "issuer": issuer})
 
 
 def aws(
@@ -36,11 +36,11 @@ def aws(
     *,
     profile: Annotated[str, Parameter(help="AWS profile for `live`.")] = "",
     region: Annotated[str, Parameter(help="AWS region for `live`.")] = "",
-    where: Listing | None = None,
+    where: Scanning | None = None,
 ) -> None:
     """Read an AWS account: a file of `aws iam get-account-authorization-details`, or `live` for the API."""
     name = source if source == "live" else str(Path(source).absolute())
-    _discover(where or Listing(), "aws", name, {"profile": profile, "region": region})
+    _discover(where or Scanning(), "aws", name, {"profile": profile, "region": region})
 
 
 def postgres(
@@ -48,18 +48,18 @@ def postgres(
     /,
     *,
     password_stdin: Annotated[bool, Parameter(help="Read the password from standard input.", negative=())] = False,
-    where: Listing | None = None,
+    where: Scanning | None = None,
 ) -> None:
     """Read a PostgreSQL server:
     the name of a target, or a URL without a password (PGPASSWORD, PGPASSFILE or --password-stdin).
     """
     options = {"passfile": os.environ.get("PGPASSFILE", "")}
     secret = sys.stdin.readline().rstrip("\n") if password_stdin else os.environ.get("PGPASSWORD", "")
-    _discover(where or Listing(), "postgres", source, options, secret)
+    _discover(where or Scanning(), "postgres", source, options, secret)
 
 
 def _discover(
-    where: Listing, connector: str, source: str, options: dict[str, str] | None = None, secret: str = ""
+    where: Scanning, connector: str, source: str, options: dict[str, str] | None = None, secret: str = ""
 ) -> None:
     given = {key: value for key, value in (options or {}).items() if value}
     body = {"connector": connector, "source": source, "options": given, "secret": secret}
@@ -70,6 +70,12 @@ def _discover(
                 status.update(f"read {line['done']:,} — {line['where'][-70:]}")
             elif line["kind"] == "done":
                 done = line
+    if where.format == "sarif":
+        from remit.surface.cli.sarif import sarif
+
+        found = where.admin.get("/api/v1/findings", source=done["source"], limit=10_000)
+        emit(sarif(found["rows"], Path(source) if connector == "files" else None), "sarif")
+        return
     if where.format != "table":
         emit({key: value for key, value in done.items() if key != "kind"}, where.format)
         return

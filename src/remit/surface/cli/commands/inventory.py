@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from cyclopts import Parameter
 
-from remit.surface.cli.options import Listing
+from remit.surface.cli.options import Listing, Scanning
 from remit.surface.cli.output import ago, console, emit, say, show_table
 from remit.surface.places import short_place
 
@@ -122,11 +122,15 @@ def _section(title: str, rows: list[dict[str, Any]], columns: list[tuple[str, st
         show_table(rows[:20], columns)
 
 
-def findings(text: str = "", /, *, severity: str = "", limit: int = 50, where: Listing | None = None) -> None:
+def findings(text: str = "", /, *, severity: str = "", limit: int = 50, where: Scanning | None = None) -> None:
     """What is wrong, worst first. Exits 1 when there is anything."""
-    where = where or Listing()
+    where = where or Scanning()
     found = where.admin.get("/api/v1/findings", text=text, severity=severity, limit=limit)
-    if where.format != "table":
+    if where.format == "sarif":
+        from remit.surface.cli.sarif import sarif
+
+        emit(sarif(found["rows"]), "sarif")
+    elif where.format != "table":
         emit(found["rows"], where.format)
     else:
         rows = [{**row, "place": short_place(row["place"])} for row in found["rows"]]

@@ -1,4 +1,4 @@
-"""What `remit run --help` shows. The command itself is read by `remit.surface.cli.run`, which imports almost nothing."""
+"""What `remit run --help` shows. The command itself is in `remit.surface.cli.run`, which imports almost nothing."""
 
 from __future__ import annotations
 
