@@ -427,8 +427,8 @@ class ControlPlane:
         mine = f"unix:uid:{os.geteuid()}"
         if any(mine in map(str, entry.selectors) for entry in self.trust.entries()) or os.geteuid() == 0:
             return (
-                f"The control plane runs as uid {os.geteuid()}, which workloads here may use too: under one user nothing "
-                "keeps a machine from acting as its administrator. Run Remit under a user of its own."
+                f"The control plane runs as uid {os.geteuid()}, which workloads here may use too: under one user "
+                "nothing keeps a machine from acting as its administrator. Run Remit under a user of its own."
             )
         return ""
 

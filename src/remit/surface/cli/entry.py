@@ -63,6 +63,8 @@ COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("task add", "access:task_add", "What may it do?", "Register a task: its name, its identity and its very program."),
     ("task ls", "access:task_ls", "What may it do?", "List task definitions."),
     ("task rm", "access:task_rm", "What may it do?", "Remove a task definition."),
+    ("request", "access:request", "What may it do?", "Ask a person for a grant: which task, which needs, why."),
+    ("approve", "access:approve", "What may it do?", "Approve a grant that waits, or list those that do."),
     ("leases", "access:leases", "What may it do?", "List leases: live, revoked and proved, not contained."),
     ("revoke", "access:revoke", "What may it do?", "Revoke leases, or a static credential, and prove it."),
     ("quarantine", "defense:quarantine", "What then?", "Deny an identity everything and revoke its leases."),

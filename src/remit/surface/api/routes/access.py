@@ -10,13 +10,15 @@ from typing import Any, cast
 
 import msgspec
 
+from remit.access.grants import approval_content
 from remit.access.leases.model import LIVE, LeaseFilter
-from remit.access.model import Lease, Target
+from remit.access.model import Approval, Grant, GrantState, Lease, Target
 from remit.access.policy import lifecycle
 from remit.access.policy.compile import compile_policies
 from remit.access.policy.replay import replay
+from remit.access.targets import parse_need
 from remit.access.tasks.command import measure, open_command
-from remit.kernel.errors import Conflict, Rejected
+from remit.kernel.errors import Conflict, NotFound, Rejected
 from remit.kernel.ids import name as urn
 from remit.surface.api.route import Call, Route, Text
 from remit.surface.views import decision_of, lease_rows, proof_text
@@ -60,6 +62,22 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     identity: str = ""
     cwd: str = ""
     path: str = ""
+
+
+class NewGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a task asks a person for, until when, and why."""
+
+    task: str
+    needs: list[str]
+    reason: str
+    seconds: int = 3600
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The digest of the grant that the approver was shown; or why it is denied."""
+
+    digest: str = ""
+    reason: str = ""
 
 
 class Revoke(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -224,6 +242,53 @@ async def remove_task(call: Call) -> Any:
     return {"removed": call.path["task"]}
 
 
+# -- grants that a person approves
+
+
+async def request_grant(call: Call) -> Any:
+    body: NewGrant = call.body
+    definition = await call.control.tasks.get(body.task)
+    if definition is None:
+        raise NotFound(
+            "access.task.missing", f"no task `{body.task}` is registered", next_step="`remit task add NAME -- CMD`"
+        )
+    needs = [parse_need(each) for each in body.needs]
+    grant = await call.control.grants.request(
+        definition, needs, life=timedelta(seconds=body.seconds), reason=body.reason, actor=call.caller.actor
+    )
+    return _grant(grant)
+
+
+async def list_grants(call: Call) -> Any:
+    states = (GrantState.REQUESTED, GrantState.APPROVED) if not call.flag("all") else tuple(GrantState)
+    found = await call.control.grants.list(states=states, limit=call.integer("limit", 100, most=1000))
+    return [{**_grant(each.grant), "requested_by": each.requested_by} for each in found]
+
+
+async def approve_grant(call: Call) -> Any:
+    body: Answer = call.body
+    by = call.require_person("approving a grant")
+    control = call.control
+    now = control.clock.now()
+    approver = f"person:{by.name}"
+    signature = control.keys.sign("approval", approval_content(approver, now, body.digest))
+    approval = Approval(approver=approver, time=now, digest=body.digest, signature=signature)
+    grant = await control.grants.approve(call.path["grant"], approval)
+    await control.synchronise()
+    return _grant(grant)
+
+
+async def deny_grant(call: Call) -> Any:
+    body: Answer = call.body
+    by = call.require_person("denying a grant")
+    grant = await call.control.grants.deny(call.path["grant"], actor=f"person:{by.name}", reason=body.reason)
+    return _grant(grant)
+
+
+def _grant(grant: Grant) -> dict[str, Any]:
+    return {**msgspec.to_builtins(grant), "digest": grant.digest}
+
+
 # -- leases
 
 
@@ -320,6 +385,26 @@ ROUTES = [
     Route(method="POST", path="/api/v1/tasks", summary="Register a task", handler=add_task, body=NewTask, tag=_TAG),
     Route(method="GET", path="/api/v1/tasks", summary="Task definitions", handler=list_tasks, tag=_TAG),
     Route(method="DELETE", path="/api/v1/tasks/{task}", summary="Remove a task", handler=remove_task, tag=_TAG),
+    Route(
+        method="POST", path="/api/v1/grants", summary="Ask for a grant", handler=request_grant, body=NewGrant, tag=_TAG
+    ),
+    Route(method="GET", path="/api/v1/grants", summary="Grants that wait or hold", handler=list_grants, tag=_TAG),
+    Route(
+        method="POST",
+        path="/api/v1/grants/{grant}/approve",
+        summary="Approve exactly this grant",
+        handler=approve_grant,
+        body=Answer,
+        tag=_TAG,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/grants/{grant}/deny",
+        summary="Deny a grant",
+        handler=deny_grant,
+        body=Answer,
+        tag=_TAG,
+    ),
     Route(
         method="GET",
         path="/api/v1/leases",

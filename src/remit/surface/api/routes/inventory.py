@@ -202,7 +202,12 @@ ROUTES = [
         path="/api/v1/findings",
         summary="Findings, worst first",
         handler=list_findings,
-        query={"severity": "only this severity", "text": "part of title or place", "limit": "at most 10000"},
+        query={
+            "severity": "only this severity",
+            "text": "part of title or place",
+            "source": "only of this source",
+            "limit": "at most 10000",
+        },
         tag=_TAG,
     ),
     Route(method="GET", path="/api/v1/sources", summary="Sources and their last run", handler=list_sources, tag=_TAG),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from remit.kernel.errors import Rejected
+from remit.kernel.errors import NotFound, Rejected
 from remit.surface.cli.options import Listing, Where
 from remit.surface.cli.output import console, emit, say, show_table
 
@@ -157,6 +157,51 @@ def task_rm(name: str, /, *, where: Where | None = None) -> None:
     """Remove a task definition; its running tasks are not ended."""
     (where or Where()).admin.delete(f"/api/v1/tasks/{name}", signed=True)
     say(f"removed {name}")
+
+
+def request(
+    *,
+    task: Annotated[str, Parameter(help="Name of a registered task.")],
+    need: Annotated[list[str], Parameter(help="SYSTEM://TARGET[/DATABASE]?role=ROLE", negative=())],
+    reason: Annotated[str, Parameter(help="For whoever approves it.")],
+    seconds: Annotated[int, Parameter(help="How long it holds, from now; at most 12 hours.")] = 3600,
+    where: Listing | None = None,
+) -> None:
+    """Ask a person for a grant. When it is approved, `remit run` of that task with those needs uses it."""
+    where = where or Listing()
+    body = {"task": task, "needs": need, "reason": reason, "seconds": seconds}
+    answer = where.admin.post("/api/v1/grants", body, signed=True)
+    if where.format != "table":
+        emit(answer, where.format)
+    else:
+        say(f"asked for {answer['id']}; another person runs `remit approve {answer['id']}`")
+
+
+def approve(
+    grant: str = "",
+    /,
+    *,
+    deny: Annotated[str, Parameter(help="Deny it instead, for this reason.")] = "",
+    where: Listing | None = None,
+) -> None:
+    """Approve exactly this grant, never as who asked for it; without one, list those that wait."""
+    where = where or Listing()
+    waiting = where.admin.get("/api/v1/grants")
+    if not grant:
+        if where.format != "table":
+            emit(waiting, where.format)
+            return
+        rows = [{**each, "needs": ", ".join(each["needs"])} for each in waiting]
+        columns = [("id", "grant"), ("task", "task"), ("needs", "needs"), ("state", "state"), ("expires", "ends")]
+        show_table(rows, [*columns, ("reason", "reason"), ("requested_by", "asked by")], empty="nothing waits")
+        return
+    shown = next((each for each in waiting if each["id"] == grant), None)
+    if shown is None:
+        raise NotFound("access.grant.unknown", f"no grant `{grant}` waits", next_step="`remit approve` lists them")
+    say(f"{shown['task']} ({shown['identity']}) asks for {', '.join(shown['needs'])}: {shown['reason']}")
+    verb, body = ("deny", {"reason": deny}) if deny else ("approve", {"digest": shown["digest"]})
+    answer = where.admin.post(f"/api/v1/grants/{grant}/{verb}", body, signed=True)
+    say(f"{grant} is {answer['state']}")
 
 
 def leases(
