@@ -48,15 +48,27 @@ async def identity_page(control: ControlPlane, identity: str) -> dict[str, Any]:
     return await control.store.read(query)
 
 
+async def with_titles(control: ControlPlane, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same decisions, each with the title of its identity: people do not read ids."""
+    ids = {record["facts"].get("principal", {}).get("id", "") for record in records}
+    known = await control.store.read(lambda unit: unit.inventory.identities(each for each in ids if each))
+
+    def title(record: dict[str, Any]) -> str:
+        found = known.get(record["facts"].get("principal", {}).get("id") or record["request"]["subject"]["id"])
+        return found.title if found is not None else ""
+
+    return [{**record, "title": title(record)} for record in records]
+
+
 def decision_row(record: dict[str, Any]) -> dict[str, Any]:
     """A decision record with what a line of a table says of it."""
-    request, principal = record["request"], record.get("facts", {}).get("principal", {})
+    request = record["request"]
     return {
         "id": record["id"],
         "time": record["time"],
         "allowed": record["allowed"],
         "subject": request["subject"]["id"],
-        "who": principal.get("title") or request["subject"]["id"],
+        "who": record.get("title") or request["subject"]["id"],
         "action": request["action"],
         "resource": request["resource"]["id"],
         "reasons": record["reasons"],

@@ -23,7 +23,7 @@ from remit.surface.api.routes.inventory import filter_of
 from remit.surface.console.render import HEADERS, page, partial
 from remit.surface.problem import status_of
 from remit.surface.sessions import SESSION_LIFE
-from remit.surface.views import decision_row, identity_page, incident_rows, lease_rows
+from remit.surface.views import decision_row, identity_page, incident_rows, lease_rows, with_titles
 
 if TYPE_CHECKING:
     from remit.surface.context import Surface
@@ -200,12 +200,12 @@ async def identity(surface: Surface, call: Call) -> Response:
 
 async def decisions(surface: Surface, call: Call) -> Response:
     denied = call.flag("denied")
-    rows = await surface.control.latest_decisions(limit=100, denied=denied)
+    rows = await with_titles(surface.control, await surface.control.latest_decisions(limit=100, denied=denied))
     return page("decisions.html", here="/decisions", rows=[decision_row(each) for each in rows], denied=denied)
 
 
 async def decision(surface: Surface, call: Call) -> Response:
-    record = await surface.control.decision(call.path["decision"])
+    [record] = await with_titles(surface.control, [await surface.control.decision(call.path["decision"])])
     facts = msgspec.json.format(msgspec.json.encode(record["facts"]), indent=2).decode()
     return page("decision.html", here="/decisions", d=decision_row(record), facts=facts)
 
@@ -221,7 +221,9 @@ async def decision_stream(surface: Surface, call: Call) -> Response:
                     yield b": still here\n\n"
                     continue
                 if event.type == "access.decision.made":
-                    html = partial("decision_row.html", d=decision_row(dict(event.data))).body
+                    html = partial(
+                        "decision_row.html", d=decision_row((await with_titles(surface.control, [dict(event.data)]))[0])
+                    ).body
                     yield b"event: decision\ndata: " + bytes(html).replace(b"\n", b" ") + b"\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream", headers=HEADERS)

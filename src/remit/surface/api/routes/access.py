@@ -21,7 +21,7 @@ from remit.access.tasks.command import measure, open_command
 from remit.kernel.errors import Conflict, NotFound, Rejected
 from remit.kernel.ids import name as urn
 from remit.surface.api.route import Call, Route, Text
-from remit.surface.views import decision_of, lease_rows, proof_text
+from remit.surface.views import decision_of, lease_rows, proof_text, with_titles
 
 _TAG = "access"
 
@@ -134,11 +134,13 @@ async def replay_policies(call: Call) -> Any:
 
 
 async def decisions(call: Call) -> Any:
-    return await call.control.latest_decisions(limit=call.integer("limit", 50, most=1000), denied=call.flag("denied"))
+    limit, denied = call.integer("limit", 50, most=1000), call.flag("denied")
+    return await with_titles(call.control, await call.control.latest_decisions(limit=limit, denied=denied))
 
 
 async def decision(call: Call) -> Any:
-    return await call.control.decision(call.path["decision"])
+    [found] = await with_titles(call.control, [await call.control.decision(call.path["decision"])])
+    return found
 
 
 # -- targets

@@ -160,7 +160,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     return {
         **row,
         "answer": "allow" if row["allowed"] else "deny",
-        "subject": row["facts"].get("principal", {}).get("title") or request["subject"]["id"],
+        "subject": row.get("title") or request["subject"]["id"],
         "action": request["action"],
         "resource": request["resource"]["id"],
         "why": "; ".join(reason["text"] or reason["id"] for reason in row["reasons"]),
