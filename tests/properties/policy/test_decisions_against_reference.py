@@ -97,7 +97,8 @@ def reference(whole: Snapshot, identity: IdentityFacts, request: Request) -> ced
         whole.see_resource(request.resource.type, request.resource.id).view,
     )
     action = action_view(request.action, STANDARD.groups_of(request.action))
-    context = context_values(context_json(request, now_seconds=SECONDS, exceptions=(), vocabulary=STANDARD), NOW)
+    told = context_json(request, now_seconds=SECONDS, exceptions=(), vocabulary=STANDARD)
+    context = context_values(told, NOW.timestamp())
     entities = cedarpy.Entities.from_json_str(json.dumps([view.as_json() for view in views]), SCHEMA)
     asked = {
         "principal": {"type": views[0].uid.type, "id": views[0].uid.id},

@@ -86,6 +86,9 @@ _Entry = tuple[Callable[..., bool], CompiledPolicy]
 _Slice = Mapping[Uid | None, Mapping[Uid | None, tuple[_Entry, ...]]]
 """The policies for one set of actions: principal of the scope → resource of the scope → policies; None is "any"."""
 
+_Profile = tuple[frozenset[Uid], frozenset[Uid], frozenset[Uid]]
+_REMEMBERED = 16_384
+
 NO_ENTITIES = EntityTable({})
 _DEFAULT_DENY = Verdict(False, (), ())
 
@@ -101,6 +104,8 @@ class CompiledPolicies:
         self._looks_up = looks_up
         self._actions = frozenset(uid for policy in self.policies for uid in _action_uids(policy) or ())
         self._slices: dict[frozenset[Uid], _Slice] = {}
+        self._found: dict[_Profile, tuple[_Entry, ...]] = {}
+        self._alone = {policy.id: _conclude([policy], []) for policy in self.policies}
 
     @property
     def engine(self) -> Engine:
@@ -121,25 +126,36 @@ class CompiledPolicies:
         hits: list[CompiledPolicy] = []
         errors: list[tuple[CompiledPolicy, str]] = []
         principal_attributes, resource_attributes = principal.attributes, resource.attributes
-        for bucket in self._buckets(principal, action, resource):
-            for function, policy in bucket:
-                try:
-                    if function(
-                        principal, resource, action, context, entities, principal_attributes, resource_attributes
-                    ):
-                        hits.append(policy)
-                except EvaluationError as error:
-                    errors.append((policy, str(error)))
-                except KeyError as error:
-                    errors.append((policy, f"the attribute `{error.args[0]}` does not exist"))
-        if not hits and not errors:
-            return _DEFAULT_DENY
+        for function, policy in self._lookup(principal, action, resource):
+            try:
+                if function(principal, resource, action, context, entities, principal_attributes, resource_attributes):
+                    hits.append(policy)
+            except EvaluationError as error:
+                errors.append((policy, str(error)))
+            except KeyError as error:
+                errors.append((policy, f"the attribute `{error.args[0]}` does not exist"))
+        if not errors:
+            if not hits:
+                return _DEFAULT_DENY
+            if len(hits) == 1:
+                return self._alone[hits[0].id]
         return _conclude(hits, errors)
 
     def applicable(self, principal: EntityView, action: EntityView, resource: EntityView) -> tuple[CompiledPolicy, ...]:
         """The policies that the index finds for these, in the order of the text."""
-        found = [policy for bucket in self._buckets(principal, action, resource) for _, policy in bucket]
+        found = [policy for _, policy in self._lookup(principal, action, resource)]
         return tuple(sorted(found, key=lambda policy: policy.ordinal))
+
+    def _lookup(self, principal: EntityView, action: EntityView, resource: EntityView) -> tuple[_Entry, ...]:
+        """The policies whose scope can match, remembered for the ancestors of these three."""
+        profile = (principal.ancestors, action.ancestors, resource.ancestors)
+        found = self._found.get(profile)
+        if found is None:
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            buckets = self._buckets(principal, action, resource)
+            found = self._found[profile] = tuple(entry for bucket in buckets for entry in bucket)
+        return found
 
     def _buckets(self, principal: EntityView, action: EntityView, resource: EntityView) -> list[tuple[_Entry, ...]]:
         profile = action.ancestors & self._actions

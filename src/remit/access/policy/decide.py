@@ -129,8 +129,8 @@ class Pdp:
             return _refuse("subject-unknown", text, "an identity that the inventory knows")
         principal = snapshot.see_identity(identity)
         resource = snapshot.see_resource(request.resource.type, request.resource.id)
-        refusal = _revoked(request, snapshot, principal) or _not_live(identity, snapshot)
-        refusal = refusal or self._stale(snapshot, identity, resource.view)
+        refusal = _revoked(request, snapshot, principal) if snapshot.revoked else None
+        refusal = refusal or _not_live(identity, snapshot) or self._stale(snapshot, identity, resource.view)
         if refusal is not None:
             return refusal
         grant, refusal = _check_grant(request.proven, snapshot, identity, now)
@@ -141,17 +141,21 @@ class Pdp:
             if not is_action_name(request.action):
                 return _refuse("request-malformed", "the action's name is malformed", "an action by its name")
             action = action_view(request.action, ())
+        stamp = now.timestamp()
+        seconds = int(stamp)
         try:
             context = context_json(
                 request,
-                now_seconds=int(now.timestamp()),
-                exceptions=_excepted(snapshot, identity.id, request.action, resource.view, now),
+                now_seconds=seconds,
+                exceptions=_excepted(snapshot, identity.id, request.action, resource.view, now)
+                if snapshot.excepted
+                else (),
                 vocabulary=self._vocabulary,
             )
         except MalformedFact as malformed:
             return _refuse("request-malformed", f"the proven fact {malformed}", "proof in the form of the schema")
-        asked = _Asked(principal, action, resource, context, context_values(context, now), grant)
-        return self._ask_policies(asked, snapshot, int(now.timestamp()), fulfils)
+        asked = _Asked(principal, action, resource, context, context_values(context, stamp), grant)
+        return self._ask_policies(asked, snapshot, seconds, fulfils)
 
     def _ask_policies(self, asked: _Asked, snapshot: Snapshot, now_seconds: int, fulfils: frozenset[str]) -> Judgement:
         """Steps 5 and 6."""
@@ -163,6 +167,8 @@ class Pdp:
             return Judgement(False, verdict=verdict, asked=asked, disagreed=True)
         if not verdict.allowed or (verdict.errors and verdict.forbid_erred):
             return Judgement(False, verdict=verdict, asked=asked)
+        if not any([policy.obligations for policy in verdict.determining]):
+            return Judgement(True, verdict=verdict, asked=asked)
         approved = asked.grant is not None and bool(asked.grant.approved)
         left = unmet(verdict.determining, asked.context, approved=approved, now_seconds=now_seconds)
         allowed = not left or all(obligation.kind in fulfils for obligation in left)
@@ -183,8 +189,6 @@ class Pdp:
 
 
 def _revoked(request: Request, snapshot: Snapshot, principal: Seen) -> Judgement | None:
-    if not snapshot.revoked:
-        return None
     proven = request.proven
     named = [uid.id for uid in principal.view.ancestors]
     named += [str(proven[name]) for name in _REVOCABLE if name in proven]

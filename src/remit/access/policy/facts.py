@@ -228,12 +228,13 @@ def context_json(
         _date_attestation(context, now_seconds)
     rules: list[Json] = sorted(exceptions) if exceptions else []  # type: ignore[assignment]
     context["exception"], context["exceptions"] = bool(rules), rules
-    context["claimed"] = _claims(request, vocabulary.claims)
+    said = request.claimed or request.subject.properties or request.resource.properties
+    context["claimed"] = _claims(request, vocabulary.claims) if said else {}
     return context
 
 
-def context_values(context: Mapping[str, Json], now: datetime) -> dict[str, Value]:
-    """The same context as Cedar values, with `time`."""
+def context_values(context: Mapping[str, Json], stamp: float) -> dict[str, Value]:
+    """The same context as Cedar values, with `time`; `stamp` is seconds since 1970."""
     values: dict[str, Value] = dict(context)
     selectors, exceptions, claims = context["selectors"], context["exceptions"], context["claimed"]
     values["selectors"] = CedarSet(selectors) if selectors else _EMPTY_SET  # type: ignore[arg-type]
@@ -245,7 +246,7 @@ def context_values(context: Mapping[str, Json], now: datetime) -> dict[str, Valu
         }
     if "source_address" in values:
         values["source_address"] = _address(values["source_address"])
-    values["time"] = Datetime(int(now.timestamp() * 1000))
+    values["time"] = Datetime(int(stamp * 1000))
     return values
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import isqrt
 from typing import Generic, TypeVar
 
@@ -20,7 +20,7 @@ class Layered(Generic[V]):
     a few hundred entries, whatever the size.
     """
 
-    __slots__ = ("_base", "_middle", "_top")
+    __slots__ = ("_base", "_middle", "_top", "_filled", "get")
 
     def __init__(
         self,
@@ -31,9 +31,11 @@ class Layered(Generic[V]):
         self._base = base or {}
         self._middle = middle or {}
         self._top = top or {}
+        self._filled = bool(base or middle or top)
+        self.get: Callable[[str], V | None] = self._look if middle or top else self._base.get
+        """The value of a name, or None."""
 
-    def get(self, name: str) -> V | None:
-        """The value of `name`, or None."""
+    def _look(self, name: str) -> V | None:
         for layer in (self._top, self._middle):
             if layer:
                 value = layer.get(name, _ABSENT)
@@ -45,7 +47,7 @@ class Layered(Generic[V]):
         return self.get(name) is not None
 
     def __bool__(self) -> bool:
-        return bool(self._base or self._middle or self._top)
+        return self._filled
 
     def items(self) -> Iterator[tuple[str, V]]:
         """Every entry, in no particular order."""

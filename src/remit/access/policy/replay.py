@@ -161,7 +161,7 @@ def _recorded(decision: Decision, vocabulary: Vocabulary) -> _Recorded | None:
         action_view(action, vocabulary.groups_of(action)),
         view_from_json(RESOURCE, facts["resource"]),
         facts["context"],
-        context_values(facts["context"], decision.time),
+        context_values(facts["context"], decision.time.timestamp()),
         bool(facts.get("grant", {}).get("approved")),
         int(decision.time.timestamp()),
     )
