@@ -43,5 +43,5 @@ class TestInstalledBroker(BrokerContract):
 
         return on_server()
 
-    def test_a_sweep_sees_only_its_own_installation(self) -> None:
-        pytest.skip("the functions of one installation make no roles of another")
+    # The functions of one installation make no roles of another: there is nothing that a sweep could mistake.
+    test_a_sweep_sees_only_its_own_installation = None  # type: ignore[assignment]

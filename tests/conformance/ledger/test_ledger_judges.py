@@ -10,6 +10,7 @@ import base64
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_go_rejects_a_flipped_entry(judge: Path, ledger: tuple, tmp_path: Path) 
 
 
 def test_tlog_tiles_makes_the_bundle_that_we_make(ledger: tuple) -> None:
-    command = shutil.which("tlog-tiles")
+    command = shutil.which("tlog-tiles", path=str(Path(sys.executable).parent)) or shutil.which("tlog-tiles")
     if command is None:
         pytest.skip("tlog-tiles: not installed (tlog-scales)")
     folder, _, log = ledger
