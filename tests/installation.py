@@ -97,7 +97,9 @@ class Installation:
         said, deadline = b"", time.monotonic() + _START_SECONDS
         while not said.endswith(b"\n"):
             waiting = max(0.0, deadline - time.monotonic())
-            chunk = os.read(process.stdout.fileno(), 4096) if select.select([process.stdout], [], [], waiting)[0] else b""
+            chunk = (
+                os.read(process.stdout.fileno(), 4096) if select.select([process.stdout], [], [], waiting)[0] else b""
+            )
             if not chunk:
                 self.stop(signal.SIGKILL)
                 raise AssertionError(f"the server did not get ready: {said!r}\n{self.printed()}")
@@ -192,11 +194,11 @@ ESTATE: Mapping[str, str] = {
 
 
 def plant(tree: Path, *, secret: str = "kV7pQz3nWm8rTs5yXb2dLc9gHf4j", files: Mapping[str, str] = ESTATE) -> Path:
-    """Write the estate below `tree`, with `secret` as each of its secrets."""
-    for name, text in files.items():
+    """Write the estate below `tree`; each file's secret begins with `secret` and is its own."""
+    for number, (name, text) in enumerate(files.items()):
         path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.replace("{secret}", secret))
+        path.write_text(text.replace("{secret}", f"{secret}{number}"))
     return tree
 
 

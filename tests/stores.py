@@ -31,7 +31,12 @@ def fresh_database(engine: str, folder: Path, server: Callable[[], LocalServer])
 async def _create(server: LocalServer, name: str) -> None:
     address = server.address()
     connection = await asyncpg.connect(
-        host=address.host, port=address.port, user=address.user, password=server.password, database="postgres", ssl=False
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        password=server.password,
+        database="postgres",
+        ssl=False,
     )
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()

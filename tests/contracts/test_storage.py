@@ -112,7 +112,7 @@ def test_a_command_that_fails_leaves_neither_change_nor_entry_nor_event(url: str
 def test_a_ledger_that_cannot_be_written_undoes_the_change(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[Event] = []
 
-    def broken(self: LedgerRows, *given: Any) -> None:
+    def broken(self: LedgerRows, *given: Any, **named: Any) -> None:
         raise Unavailable("test.ledger.broken", "the ledger is broken")
 
     async def scene() -> None:
@@ -391,7 +391,9 @@ def test_a_database_that_lost_signed_entries_is_refused(url: str, tmp_path: Path
                 await store.write(add(number))
         assert await _reopen(url, tmp_path / "log") == (5, 5)
         async with opened(url) as store:
-            await store.write(lambda unit: unit.conn.execute(ledger_entry.delete().where(ledger_entry.c.leaf_index > 2)))
+            await store.write(
+                lambda unit: unit.conn.execute(ledger_entry.delete().where(ledger_entry.c.leaf_index > 2))
+            )
         with pytest.raises(Misconfigured) as refused:
             await _reopen(url, tmp_path / "log")
         assert refused.value.code == "ledger.rolled_back"
@@ -554,8 +556,6 @@ def _no_server() -> Any:
 async def _open_and_close(place: str) -> None:
     async with opened(place):
         pass
-
-
 
 
 # -- the schema

@@ -59,6 +59,10 @@ class Obligation:
     detail: str
 
 
+STALE = "remit:stale"
+"""Id of the reason of a decision point that has not heard from the control plane for too long."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """The answer, why, and what would have changed it."""

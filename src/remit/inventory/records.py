@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from remit.inventory.model import Attribute, IdentityKind, Sensitivity, State
+from remit.inventory.model import Attribute, IdentityKind, Sensitivity, Skipped, State
 from remit.kernel.canonical import Json
 
 
@@ -178,3 +178,5 @@ class Counts:
     identities_joined: int = 0
     credentials_new: int = 0
     findings_new: int = 0
+    refused: tuple[Skipped, ...] = ()
+    """Facts that cannot be kept."""

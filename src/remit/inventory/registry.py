@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import assert_never
 
 import msgspec
 
@@ -30,10 +31,12 @@ from remit.inventory.ports import InventoryUnit
 from remit.inventory.records import Counts, CredentialRecord, IdentityRecord, ResourceRecord, SourceRecord
 from remit.kernel.canonical import Json
 from remit.kernel.clock import parse_rfc3339
+from remit.kernel.errors import Conflict
 from remit.kernel.ids import name, parse_name
 
 _COLUMNS = ("environment", "service", "purpose", "autonomy", "tier", "privileged", "created", "last_used")
 _SKIPPED_KEPT = 500
+_LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,13 @@ def begin_run(unit: InventoryUnit, connector: str, instance: str, scope: str, *,
 
 
 def reconcile(unit: InventoryUnit, run: Run, facts: Sequence[Fact]) -> Counts:
-    """Fold one batch of facts (some hundreds) into the registry."""
+    """Fold one batch of facts (some hundreds) into the registry.
+
+    Facts whose names are too long to be kept are `refused`. Raises `Conflict` (`inventory.run.superseded`) when a
+    later run of the same source has begun: two would retire each other's facts.
+    """
+    _require_current(unit, run)
+    facts, refused = _sound(facts)
     batch = _Batch(unit, run)
     batch.load(facts)
     for fact in facts:
@@ -82,11 +91,15 @@ def reconcile(unit: InventoryUnit, run: Run, facts: Sequence[Fact]) -> Counts:
                 batch.resource(fact)
             case _:
                 pass
-    return batch.save(facts)
+    return replace(batch.save(facts), refused=refused)
 
 
 def finish_run(unit: InventoryUnit, run: Run, counts: dict[str, int], skipped: Sequence[Skipped]) -> dict[str, int]:
-    """Retire what the source no longer shows and write the run into the ledger; returns what went away, by kind."""
+    """Retire what the source no longer shows and write the run into the ledger; returns what went away, by kind.
+
+    Raises `Conflict` (`inventory.run.superseded`) as `reconcile` does; then nothing is retired.
+    """
+    _require_current(unit, run)
     retired = unit.inventory.retire(run.source, run.run)
     kept = tuple(
         {"what": item.what[:400], "reason": item.reason, "detail": item.detail[:200]}
@@ -107,6 +120,47 @@ def finish_run(unit: InventoryUnit, run: Run, counts: dict[str, int], skipped: S
         },
     )
     return retired
+
+
+def _require_current(unit: InventoryUnit, run: Run) -> None:
+    known = unit.inventory.source(run.connector, run.instance, run.scope)
+    if known is None or known.run != run.run:
+        raise Conflict(
+            "inventory.run.superseded",
+            f"another scan of `{run.scope[:200]}` began after this one",
+            next_step="wait for it, then look at `remit sources`",
+        )
+
+
+def _sound(facts: Sequence[Fact]) -> tuple[Sequence[Fact], tuple[Skipped, ...]]:
+    """Leave out facts with a name that no row can hold; two long names must never become one by being cut."""
+    refused = [fact for fact in facts if any(len(each) > _LONGEST_NAME for each in _names(fact))]
+    if not refused:
+        return facts, ()
+    detail = f"a name longer than {_LONGEST_NAME} characters"
+    return [fact for fact in facts if fact not in refused], tuple(
+        Skipped(what=next(iter(_names(fact)))[:400], reason="too-large", detail=detail) for fact in refused
+    )
+
+
+def _names(fact: Fact) -> tuple[str, ...]:
+    match fact:
+        case IdentityFact():
+            return (fact.name, *fact.aliases)
+        case CredentialFact():
+            return (fact.identity or "",)
+        case ResourceFact():
+            return (fact.name,)
+        case EdgeFact():
+            return (fact.source, fact.target)
+        case OwnerFact():
+            return (fact.identity,)
+        case FindingFact():
+            return (fact.subject or "",)
+        case Skipped():
+            return ()
+        case _:
+            assert_never(fact)
 
 
 def _source(
@@ -138,6 +192,8 @@ class _Batch:
         self._resources: dict[str, ResourceRecord] = {}
         self._aliases: dict[str, str] = {}
         self._new: list[str] = []
+        self._unstored: set[str] = set()
+        """New ones of which the database knows nothing yet."""
         self._joined = 0
         self._new_credentials = 0
         self._sightings: list[tuple[str, str, str, dict[str, Json]]] = []
@@ -189,12 +245,14 @@ class _Batch:
                 first_seen=self._unit.now,
                 last_seen=self._unit.now,
             )
-        elif fact.identity is not None and self._identities[known.identity].kind is IdentityKind.UNBOUND:
+        elif fact.identity is not None and self._identities[known.identity].name == _unbound(fact.fingerprint):
+            # Nobody had named it: the placeholder gives way, whatever its age.
             identity = self._identity_for(fact)
             if identity != known.identity:
-                unbound = known.identity
-                self._merge(unbound, identity)
+                self._merge(known.identity, identity)
                 known = replace(known, identity=identity)
+        bearer = self._identities[known.identity]
+        self._identities[bearer.id] = replace(bearer, last_seen=self._unit.now, present=True)
         self._credentials[fact.fingerprint] = replace(
             known,
             issued=fact.issued or known.issued,
@@ -281,6 +339,7 @@ class _Batch:
             last_seen=self._unit.now,
         )
         self._new.append(identity)
+        self._unstored.add(identity)
         self._name(wanted, identity)
         return identity
 
@@ -290,21 +349,24 @@ class _Batch:
             self._aliases[each] = identity
 
     def _merge(self, younger: str, older: str) -> None:
-        """The older id stays, whichever way the evidence came; the other's names become its aliases."""
+        """`older` stays: of two that a source shows the older id; the other's id and names become its aliases."""
         self._joined += 1
+        self._identities[older] = _joined(self._identities[older], self._identities[younger])
         for each, identity in list(self._ids.items()):
             if identity == younger:
                 self._name(each, older)
         if younger in self._new:
             self._new.remove(younger)
-            self._identities.pop(younger)
+        if younger in self._unstored:
+            self._unstored.remove(younger)
             self._aliases = {each: older if to == younger else to for each, to in self._aliases.items()}
         else:
-            if older in self._new:
-                # It is of this batch: its row must be there before names and credentials can point to it.
+            if older in self._unstored:
+                # Its row must be there before names and credentials can point to it.
                 self._rows.put_identities([self._identities[older]])
+                self._unstored.remove(older)
             self._rows.merge(younger, older)
-            self._identities.pop(younger, None)
+        self._identities.pop(younger)
         for fingerprint, record in self._credentials.items():
             if record.identity == younger:
                 self._credentials[fingerprint] = replace(record, identity=older)
@@ -349,6 +411,24 @@ def _updated(record: IdentityRecord, fact: IdentityFact, now: datetime) -> Ident
 def _system(alias: str) -> str:
     parsed = parse_name(alias)
     return parsed[0] if parsed is not None else alias.partition(":")[0]
+
+
+def _joined(older: IdentityRecord, younger: IdentityRecord) -> IdentityRecord:
+    """What sources said of both; the older one's word counts first, and a privilege is never lost."""
+    first, second = (younger, older) if older.kind is IdentityKind.UNBOUND else (older, younger)
+    return replace(
+        older,
+        kind=first.kind,
+        title=first.title,
+        environment=first.environment or second.environment,
+        service=first.service or second.service,
+        purpose=first.purpose or second.purpose,
+        autonomy=first.autonomy or second.autonomy,
+        privileged=first.privileged or second.privileged,
+        created=first.created or second.created,
+        last_used=_later(first.last_used, second.last_used),
+        attributes={**second.attributes, **first.attributes},
+    )
 
 
 def _text(value: object) -> str | None:

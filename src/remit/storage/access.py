@@ -23,6 +23,7 @@ from remit.storage.schema.access import (
     access_target,
     access_task,
 )
+from remit.storage.schema.inventory import inventory_alias
 from remit.storage.upsert import upsert
 
 _LIVE = sorted(LIVE)
@@ -165,6 +166,11 @@ class AccessRows(PolicyVersionRows):
 
 def _conditions(where: LeaseFilter) -> Iterator[ColumnElement[bool]]:
     columns = access_lease.c
+    if where.identity:
+        # Also what was leased under an id that has become an alias: containment must find it.
+        alias = inventory_alias.c
+        others = select(alias.name).where(alias.identity == where.identity)
+        yield or_(columns.identity == where.identity, columns.identity.in_(others))
     if where.ids:
         yield columns.id.in_(where.ids)
     if where.states:
@@ -173,7 +179,6 @@ def _conditions(where: LeaseFilter) -> Iterator[ColumnElement[bool]]:
         yield columns.id > where.after
     for column, value in (
         (columns.grant_id, where.grant),
-        (columns.identity, where.identity),
         (columns.target, where.target),
         (columns.task, where.task),
         (columns.holder, where.holder),
@@ -230,6 +235,7 @@ def _from_task(definition: TaskDefinition) -> dict[str, Any]:
         "created": definition.created,
         "created_by": definition.created_by,
         "signature": definition.signature,
+        "uid": definition.uid,
     }
 
 
@@ -244,6 +250,7 @@ def _to_task(row: Row[Any]) -> TaskDefinition:
         created=row.created,
         created_by=row.created_by,
         signature=row.signature,
+        uid=row.uid,
     )
 
 

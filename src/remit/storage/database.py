@@ -27,7 +27,11 @@ async def open_database(url: str, *, clock: Clock, published: Callable[[list[Eve
                 "storage.database.folder", f"the folder `{path.parent}` does not exist", next_step="create it first"
             )
         store = SqliteStore(path, clock=clock, published=published)
-        await asyncio.to_thread(store.migrate)
+        try:
+            await asyncio.to_thread(store.migrate)
+        except BaseException:
+            await store.close()
+            raise
         store.start()
         return store
     if url.startswith("postgresql://"):
@@ -35,7 +39,11 @@ async def open_database(url: str, *, clock: Clock, published: Callable[[list[Eve
         from remit.storage.postgres import PostgresStore
 
         postgres = PostgresStore(url, clock=clock, published=published)
-        await postgres.migrate()
+        try:
+            await postgres.migrate()
+        except BaseException:
+            await postgres.close()
+            raise
         return postgres
     raise Misconfigured(
         "storage.database.unknown",

@@ -69,27 +69,28 @@ class InventoryRows:
     def put_identities(self, records: Sequence[IdentityRecord]) -> None:
         rows = [_row(record) for record in records]
         # Owner, state and tier are governance's: a sighting never overwrites them.
-        upsert(
-            self._conn, inventory_identity, rows, keep=("owner", "state", "tier", "first_seen", "merged_into", "name")
-        )
+        self._put(inventory_identity, rows, keep=("owner", "state", "tier", "first_seen", "merged_into", "name"))
 
     def put_aliases(self, aliases: Mapping[str, str], evidence: str, since: datetime) -> None:
         rows = [
             {"name": name, "identity": identity, "evidence": evidence, "since": since}
             for name, identity in aliases.items()
         ]
-        upsert(self._conn, inventory_alias, rows)
+        self._put(inventory_alias, rows)
 
     def merge(self, younger: str, older: str) -> None:
+        table, records = inventory_identity, self.identities([younger, older])
         self._conn.execute(update(inventory_alias).where(inventory_alias.c.identity == younger).values(identity=older))
+        self.put_aliases({younger: older}, "merged", records[younger].last_seen)
         self._conn.execute(
             update(inventory_credential).where(inventory_credential.c.identity == younger).values(identity=older)
         )
         self._conn.execute(
-            update(inventory_identity)
-            .where(inventory_identity.c.id == younger)
+            update(table)
+            .where(or_(table.c.id == younger, table.c.merged_into == younger))
             .values(merged_into=older, present=False)
         )
+        self._change(older, **_kept_in_merge(records[younger], records[older]))
 
     def names_of(self, identity: str) -> list[str]:
         query = select(inventory_alias.c.name).where(inventory_alias.c.identity == identity)
@@ -165,7 +166,7 @@ class InventoryRows:
         return {row["fingerprint"]: CredentialRecord(**row) for row in rows}
 
     def put_credentials(self, records: Sequence[CredentialRecord]) -> None:
-        upsert(self._conn, inventory_credential, [_row(record) for record in records], keep=("first_seen", "state"))
+        self._put(inventory_credential, [_row(record) for record in records], keep=("first_seen", "state"))
 
     def set_credential_state(self, fingerprint: str, state: str) -> None:
         """`active`, `revoked` …"""
@@ -186,7 +187,7 @@ class InventoryRows:
 
     def put_resources(self, records: Sequence[ResourceRecord]) -> None:
         keep = ("first_seen", "sensitivity_confirmed")
-        upsert(self._conn, inventory_resource, [_row(record) for record in records], keep=keep)
+        self._put(inventory_resource, [_row(record) for record in records], keep=keep)
 
     def all_resources(self) -> Iterator[ResourceRecord]:
         for row in self._stream(select(inventory_resource).order_by(inventory_resource.c.name)):
@@ -202,7 +203,7 @@ class InventoryRows:
         return None if row is None else _source(dict(row._mapping))
 
     def put_source(self, record: SourceRecord) -> None:
-        upsert(self._conn, inventory_source, [_row(record)])
+        self._put(inventory_source, [_row(record)])
 
     def sources(self) -> list[SourceRecord]:
         rows = self._conn.execute(select(inventory_source).order_by(inventory_source.c.started.desc()))
@@ -225,7 +226,7 @@ class InventoryRows:
             }
             for kind, node, place, fact in rows
         ]
-        upsert(self._conn, inventory_sighting, records, keep=("first_seen",))
+        self._put(inventory_sighting, records, keep=("first_seen",))
 
     def put_edges(self, source: str, run: str, facts: Sequence[EdgeFact]) -> None:
         rows = [
@@ -244,7 +245,7 @@ class InventoryRows:
             }
             for fact in facts
         ]
-        upsert(self._conn, inventory_edge, rows)
+        self._put(inventory_edge, rows)
 
     def put_findings(self, source: str, run: str, now: datetime, facts: Sequence[tuple[str, FindingFact]]) -> int:
         rows = {}
@@ -271,7 +272,7 @@ class InventoryRows:
         for chunk in _chunks(list(rows)):
             query = select(func.count()).select_from(table).where(table.c.source == source, table.c.key.in_(chunk))
             known += int(self._conn.scalar(query) or 0)
-        upsert(self._conn, table, list(rows.values()), keep=("first_seen", "id"))
+        self._put(table, list(rows.values()), keep=("first_seen", "id"))
         return len(rows) - known
 
     def put_owners(self, source: str, run: str, facts: Sequence[OwnerFact]) -> None:
@@ -289,48 +290,56 @@ class InventoryRows:
             }
             for fact in facts
         ]
-        upsert(self._conn, inventory_owner, rows)
+        self._put(inventory_owner, rows)
 
     def retire(self, source: str, run: str) -> dict[str, int]:
         stale = and_(inventory_sighting.c.source == source, inventory_sighting.c.run != run)
-        nodes = self._conn.execute(select(inventory_sighting.c.kind, inventory_sighting.c.node).where(stale)).all()
+        rows = self._conn.execute(select(inventory_sighting.c.kind, inventory_sighting.c.node).where(stale))
+        nodes = [(row.kind, row.node) for row in rows]
         self._conn.execute(delete(inventory_sighting).where(stale))
         counts: dict[str, int] = {}
         for table, kind in ((inventory_edge, "edges"), (inventory_finding, "findings"), (inventory_owner, "owners")):
             gone = self._conn.execute(delete(table).where(table.c.source == source, table.c.run != run)).rowcount
             counts[kind] = int(gone)
-        for kind, table, column in (
-            ("identity", inventory_identity, None),
-            ("credential", inventory_credential, inventory_credential.c.fingerprint),
-            ("resource", inventory_resource, inventory_resource.c.name),
-        ):
-            names = {node for seen, node in nodes if seen == kind}
-            counts[kind] = self._mark_gone(kind, table, column, names)
+        credential, resource, identity = inventory_credential, inventory_resource, inventory_identity
+        gone_credentials = {_fingerprint(node) for node in self._unseen("credential", nodes)}
+        counts["credential"] = self._mark_gone(credential, credential.c.fingerprint, gone_credentials)
+        counts["resource"] = self._mark_gone(resource, resource.c.name, self._unseen("resource", nodes))
+        ids = set(self.resolve(self._unseen("identity", nodes)).values())
+        ids |= {each.identity for each in self.credentials(gone_credentials).values()}
+        counts["identity"] = self._mark_gone(identity, identity.c.id, ids - self._alive(ids))
         return counts
 
-    def _mark_gone(self, kind: str, table: Table, column: Column[Any] | None, names: set[str]) -> int:
-        """Mark what none of `names` is any more: those of which no source has a sighting left."""
-        gone: set[str] = set()
+    def _unseen(self, kind: str, nodes: Iterable[tuple[str, str]]) -> set[str]:
+        """The nodes of `kind` of which no source has a sighting left."""
+        unseen: set[str] = set()
         seen = inventory_sighting
-        for chunk in _chunks(sorted(names)):
+        for chunk in _chunks(sorted({node for of, node in nodes if of == kind})):
             query = select(seen.c.node).where(seen.c.kind == kind, seen.c.node.in_(chunk))
-            gone |= set(chunk) - set(self._conn.scalars(query))
-        if kind == "credential":
-            gone = {_fingerprint(node) for node in gone}
-        if column is None:
-            ids = set(self.resolve(gone).values())
-            alive = self._seen_identities(ids)
-            gone, column = ids - alive, inventory_identity.c.id
-        for chunk in _chunks(sorted(gone)):
-            self._conn.execute(update(table).where(column.in_(chunk)).values(present=False))
-        return len(gone)
+            unseen |= set(chunk) - set(self._conn.scalars(query))
+        return unseen
 
-    def _seen_identities(self, ids: set[str]) -> set[str]:
+    def _mark_gone(self, table: Table, column: Column[Any], keys: set[str]) -> int:
+        """How many of `keys` were there until now."""
+        gone = 0
+        for chunk in _chunks(sorted(keys)):
+            gone += self._conn.execute(
+                update(table).where(column.in_(chunk), table.c.present).values(present=False)
+            ).rowcount
+        return gone
+
+    def _alive(self, ids: set[str]) -> set[str]:
+        """Those that a source shows, by themselves or by a credential; what Remit itself made is no source's to end."""
         alive: set[str] = set()
-        alias, seen = inventory_alias, inventory_sighting
+        alias, seen, credential, own = inventory_alias, inventory_sighting, inventory_credential, inventory_identity
         for chunk in _chunks(sorted(ids)):
             sighted = exists().where(seen.c.kind == "identity", seen.c.node == alias.c.name)
-            alive |= set(self._conn.scalars(select(alias.c.identity).where(alias.c.identity.in_(chunk), sighted)))
+            for query in (
+                select(alias.c.identity).where(alias.c.identity.in_(chunk), sighted),
+                select(credential.c.identity).where(credential.c.identity.in_(chunk), credential.c.present),
+                select(own.c.id).where(own.c.id.in_(chunk), own.c.system == "remit"),
+            ):
+                alive |= set(self._conn.scalars(query))
         return alive
 
     def sightings_of(self, nodes: Iterable[str]) -> list[SightingRecord]:
@@ -409,6 +418,9 @@ class InventoryRows:
 
     # -- how
 
+    def _put(self, table: Table, rows: Sequence[dict[str, Any]], keep: Sequence[str] = ()) -> None:
+        upsert(self._conn, table, rows, keep=keep, fit=True)
+
     def _some(self, table: Table, column: Column[Any], values: Iterable[str]) -> Iterator[dict[str, Any]]:
         for chunk in _chunks(list(set(values))):
             for row in self._conn.execute(select(table).where(column.in_(chunk))):
@@ -417,6 +429,14 @@ class InventoryRows:
     def _stream(self, query: Select[Any]) -> Iterator[dict[str, Any]]:
         for row in self._conn.execute(query):
             yield dict(row._mapping)
+
+
+def _kept_in_merge(younger: IdentityRecord, older: IdentityRecord) -> dict[str, object]:
+    """What people decided of the younger one and must not be lost: containment, the stricter tier, an owner."""
+    states = (older.state, younger.state)
+    state = next((each for each in (State.QUARANTINED, State.SUSPENDED) if each in states), older.state)
+    tiers = [each.tier for each in (older, younger) if each.tier is not None]
+    return {"state": state.value, "tier": min(tiers, default=None), "owner": older.owner or younger.owner}
 
 
 def _conditions(wanted: IdentityFilter) -> list[Any]:

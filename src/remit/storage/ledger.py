@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Connection, func, insert, select
 
 from remit.kernel.events import Event
+from remit.storage.authority import KEPT, AuthorityJournal
 from remit.storage.schema.core import ledger_body, ledger_entry, ledger_head
 from remit.storage.schema.types import micros
 
@@ -52,16 +53,27 @@ class LedgerRows:
         last = self._conn.execute(select(func.max(ledger_entry.c.leaf_index))).scalar()
         return 0 if last is None else int(last) + 1
 
-    def append(self, events: Sequence[Event], leaves: Sequence[bytes], bodies: Mapping[str, bytes]) -> None:
+    def append(
+        self,
+        events: Sequence[Event],
+        leaves: Sequence[bytes],
+        bodies: Mapping[str, bytes],
+        *,
+        authority_key: bytes | None = None,
+    ) -> None:
         """Give each event, with its canonical bytes, the next leaf index.
 
-        One lock for the whole log, held until the commit: no gaps, no reordering.
+        One lock for the whole log, held until the commit: no gaps, no reordering. With `authority_key`, what gives or
+        takes rights goes into the journal of authority too.
         """
         if self._conn.dialect.name == "postgresql":
             self._conn.execute(select(func.pg_advisory_xact_lock(_APPEND)))
         size = self.size()
         if bodies:
             self._keep(bodies)
+        kept = [leaf for event, leaf in zip(events, leaves, strict=True) if event.type in KEPT]
+        if kept and authority_key is not None:
+            AuthorityJournal(self._conn, authority_key).append(kept)
         rows = [
             (size + offset, event.id, event.type, micros(event.time), event.actor, event.subject, leaf)
             for offset, (event, leaf) in enumerate(zip(events, leaves, strict=True))

@@ -18,8 +18,8 @@ from remit.storage.unit import Unit
 
 T = TypeVar("T")
 _ATTEMPTS = 5
-_RETRY = ("40001", "40P01")
-"""Serialisation failure and deadlock: the command runs again."""
+_RETRY = ("40001", "40P01", "23505")
+"""Serialisation failure, deadlock, and a key that another command made meanwhile: the command runs again and sees it."""
 
 
 class PostgresStore:
@@ -28,6 +28,8 @@ class PostgresStore:
     def __init__(self, url: str, *, clock: Clock, published: Callable[[list[Event]], None]) -> None:
         self._clock = clock
         self._published = published
+        self.authority_key: bytes | None = None
+        """Set once the keys are open: from then on the journal of authority is kept."""
         try:
             import asyncpg  # noqa: F401
         except ImportError:
@@ -59,7 +61,7 @@ class PostgresStore:
                 await conn.run_sync(run)
 
     async def write(self, work: Callable[[Unit], T]) -> T:
-        """Run `work` in a transaction, again after a serialisation failure; returns after the commit."""
+        """Run `work` in a transaction, again where another came in between; returns after the commit."""
         for attempt in range(_ATTEMPTS):
             try:
                 result, events = await self._write_once(work)
@@ -80,7 +82,7 @@ class PostgresStore:
             unit = Unit(lambda: conn, self._clock.now())
             result = work(unit)
             if unit.events:
-                LedgerRows(conn).append(unit.events, unit.leaves, unit.bodies)
+                LedgerRows(conn).append(unit.events, unit.leaves, unit.bodies, authority_key=self.authority_key)
             return result, unit.events
 
         async with self._engine.begin() as conn:

@@ -47,6 +47,8 @@ class SqliteStore:
     def __init__(self, path: Path, *, clock: Clock, published: Callable[[list[Event]], None]) -> None:
         self._clock = clock
         self._published = published
+        self.authority_key: bytes | None = None
+        """Set once the keys are open: from then on the journal of authority is kept."""
         self._writer_engine = _engine(path, begin="BEGIN IMMEDIATE", read_only=False)
         self._reader_engine = _engine(path, begin="BEGIN", read_only=True)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -122,7 +124,7 @@ class SqliteStore:
                     if not job.answer.cancelled():
                         self._run(conn, job, events, leaves, bodies)
                 if events:
-                    LedgerRows(conn).append(events, leaves, bodies)
+                    LedgerRows(conn).append(events, leaves, bodies, authority_key=self.authority_key)
         except BaseException as error:
             for job in group:
                 job.error = job.error or error

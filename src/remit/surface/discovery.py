@@ -39,6 +39,7 @@ class _Tally:
         self.identities_joined += counts.identities_joined
         self.credentials_new += counts.credentials_new
         self.findings_new += counts.findings_new
+        self.skip(counts.refused)
 
     def skip(self, facts: Sequence[Fact]) -> None:
         for fact in facts:

@@ -14,6 +14,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+_CONNECTIONS = 512
+"""At the same time, on one listener: a flood on one leaves the others alone."""
+_REQUEST_SECONDS = 20.0
+"""For a whole request to arrive, from the connection or from its first byte."""
+_HEAD_BYTES = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerIdentity:
@@ -25,7 +31,19 @@ class PeerIdentity:
 
 
 class PeerProtocol(HttpToolsProtocol):
-    """Adds `peer` to the request's state on Unix sockets."""
+    """Adds `peer` to the request's state on Unix sockets, and bounds what a connection may take before it is a request.
+
+    Any local user can open connections: one that has not sent a whole request in time is ended, and when there are
+    too many the one that has kept us waiting longest makes room.
+    """
+
+    def __init__(self, *, waiting: dict[PeerProtocol, None], **how: Any) -> None:
+        super().__init__(**how)
+        self._waiting = waiting
+        """Connections of this listener that owe us a request, oldest first."""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._head_bytes = -1
+        """Of a head that is not complete; -1 otherwise."""
 
     def connection_made(self, transport: Any) -> None:
         sock: socket.socket | None = transport.get_extra_info("socket")
@@ -33,7 +51,49 @@ class PeerProtocol(HttpToolsProtocol):
             raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
             pid, uid, gid = struct.unpack("3i", raw)
             self.app_state = {**self.app_state, "peer": PeerIdentity(pid=pid, uid=uid, gid=gid)}
+        if len(self.connections) >= _CONNECTIONS:
+            next(iter(self._waiting), self).end(transport)
         super().connection_made(transport)
+        self._owe()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._settle()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_bytes >= 0:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES:
+                self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        self._owe()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = -1
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._settle()
+        super().on_message_complete()
+
+    def end(self, transport: Any = None) -> None:
+        """Hang up; `transport` where the connection is not made yet."""
+        (self.transport or transport).abort()
+
+    def _owe(self) -> None:
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(_REQUEST_SECONDS, self.end)
+            self._waiting[self] = None
+
+    def _settle(self) -> None:
+        self._waiting.pop(self, None)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class Listeners:
@@ -49,17 +109,20 @@ class Listeners:
             server_header=False,
             date_header=True,
             timeout_keep_alive=30,
-            h11_max_incomplete_event_size=64 * 1024,
-            limit_concurrency=1000,
+            limit_concurrency=2 * _CONNECTIONS,
         )
         config.load()
         self._config = config
-        self._state = ServerState()
+        self._states: list[ServerState] = []
         self._servers: list[asyncio.Server] = []
 
     def _protocol(self, via: str) -> Any:
+        state = ServerState()
+        self._states.append(state)
+        waiting: dict[PeerProtocol, None] = {}
+
         def make() -> PeerProtocol:
-            return PeerProtocol(config=self._config, server_state=self._state, app_state={"via": via})
+            return PeerProtocol(waiting=waiting, config=self._config, server_state=state, app_state={"via": via})
 
         return make
 
@@ -80,13 +143,16 @@ class Listeners:
         """Stop listening; requests under way get two seconds."""
         for server in self._servers:
             server.close()
-        for connection in list(self._state.connections):
+        for connection in self._open():
             connection.shutdown()
         deadline = asyncio.get_running_loop().time() + 2
-        while self._state.connections and asyncio.get_running_loop().time() < deadline:
+        while self._open() and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
-        for connection in list(self._state.connections):
+        for connection in self._open():
             connection.transport.abort()
+
+    def _open(self) -> list[Any]:
+        return [connection for state in self._states for connection in state.connections]
 
 
 def bind_unix(path: Path, mode: int) -> socket.socket:

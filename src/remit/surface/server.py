@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,6 +17,8 @@ from remit.kernel.errors import Misconfigured, Unavailable
 from remit.surface.context import Surface
 from remit.surface.sessions import Sessions
 from remit.wiring import ControlPlane, Settings, open_control_plane, settings_from
+
+_PR_SET_DUMPABLE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,7 @@ def run(
     """Serve until a signal; `announce` gets the URL once, `beside` runs next to the server."""
     import uvloop
 
+    keep_memory_private()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(options, announce, beside))
 
@@ -60,6 +65,12 @@ async def _main(
                 each.cancel()
         if failed.done() and not failed.cancelled():
             failed.result()
+
+
+def keep_memory_private() -> None:
+    """This process holds the keys: it leaves no core dump, and nobody but root may look into its memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class Server:

@@ -22,7 +22,8 @@ async def examine_control(control: ControlPlane) -> list[dict[str, str]]:
     found += _ledger(control)
     found += _boundary(control)
     found += await _policies(control)
-    for problem in (*control.trust.problems, *control.feed.refused):
+    disputed = [f"state or owner of `{each}` was changed in the database" for each in control.standing.disputed[:20]]
+    for problem in (*control.trust.problems, *control.feed.refused, *disputed):
         found.append(
             line("fail", "everything that carries authority is signed", problem, "compare with `remit ledger ls`")
         )

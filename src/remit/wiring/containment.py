@@ -90,6 +90,8 @@ class Containment:
     async def settled(self, identity: str) -> None:
         await self._feed.settle()
         self._trust.wake()
+        # What is being issued this moment was decided before: it is asked about again before it counts.
+        await self._engine.on_change(identity)
 
 
 def _number(value: object) -> int:

@@ -8,6 +8,8 @@ import contextlib
 import hashlib
 import logging
 import os
+import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -65,6 +67,7 @@ from remit.wiring.decisions import Decisions
 from remit.wiring.sampling import ActivitySampler
 from remit.wiring.settings import Settings
 from remit.wiring.snapshots import SnapshotFeed
+from remit.wiring.standing import Standing, Witness
 from remit.wiring.static import StaticCredentials
 
 _log = logging.getLogger("remit")
@@ -80,6 +83,8 @@ class ControlPlane:
     fingerprint_key: bytes
     keys: KeyRing
     store: Database
+    standing: Standing
+    witness: Witness
     sequencer: Sequencer
     feed: SnapshotFeed
     pdp: Pdp
@@ -103,6 +108,8 @@ class ControlPlane:
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self._background: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.supervisors: Counter[int] = Counter()
+        self._follows = False
         self._graph: AccessGraph | None = None
         self._graph_lock = asyncio.Lock()
 
@@ -123,11 +130,14 @@ class ControlPlane:
         self._spawn("housekeeping", self._housekeep)
 
     async def _open_state(self, data: DataDir) -> None:
-        loop = asyncio.get_running_loop()
+        loop, here = asyncio.get_running_loop(), threading.get_ident()
 
         def published(events: list[Event]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closing
-                loop.call_soon_threadsafe(self._committed, events)
+                if threading.get_ident() == here:
+                    self._committed(events)  # before whoever wrote goes on
+                else:
+                    loop.call_soon_threadsafe(self._committed, events)
 
         self.store = await open_database(self.settings.database, clock=self.clock, published=published)
         self._closing.append(self.store.close)
@@ -137,6 +147,11 @@ class ControlPlane:
         self.keys = KeyRing(kek, self.fingerprint_key)
         await self.store.write(lambda unit: self.keys.load(unit.conn, unit.now, unit.new_id))
         seed = await self.store.write(lambda unit: self.keys.named_key(unit.conn, "instance", unit.now))
+        authority = await self.store.write(lambda unit: self.keys.named_key(unit.conn, "mac:authority", unit.now))
+        self.standing = Standing(self.store, authority, data.root / "authority")
+        await self.standing.open()
+        self._closing.append(self.standing.close)
+        self.witness = Witness(self.keys, self.standing)
         self.instance = base64.b32encode(hashlib.sha256(seed).digest()).decode().lower()[:8]
 
     async def _open_ledger(self, data: DataDir) -> None:
@@ -145,28 +160,29 @@ class ControlPlane:
         self.sequencer = Sequencer(self.store, data.ledger, signer=signer, clock=self.clock)
         await self.sequencer.open()
         self._closing.append(self.sequencer.close)
-        self.grants = Grants(store=self.store, attester=self.keys)
-        self.feed = SnapshotFeed(self.store, self.keys, clock=self.clock, holds=self.grants.holds)
+        self.grants = Grants(store=self.store, attester=self.witness)
+        self.feed = SnapshotFeed(self.store, self.witness, self.standing, clock=self.clock, holds=self.grants.holds)
         self.pdp = Pdp(self.feed.cell.current, self.clock)
         self.decisions = Decisions(self.pdp, self.store, self.bus, clock=self.clock, node=self.instance)
         await self.decisions.open(data.ledger / "decisions")
         self._closing.append(self.decisions.close)
+        self._follows = True
         await self.feed.open()
         self._closing.append(self.feed.close)
 
     async def _open_access(self, data: DataDir) -> None:
         self.trust = TrustService(
-            self.store, sealer=self.keys, attester=self.keys, clock=self.clock,
+            self.store, sealer=self.keys, attester=self.witness, clock=self.clock,
             trust_domain=TrustDomain.parse(self.settings.trust.domain), admission=self._admits,
         )  # fmt: skip
         await self.trust.open()
         self._closing.append(self.trust.close)
         factories: Catalog[BrokerFactory] = broker_factories()
-        self.targets = Targets(store=self.store, sealer=self.keys, attester=self.keys, factories=factories)
+        self.targets = Targets(store=self.store, sealer=self.keys, attester=self.witness, factories=factories)
         brokers = OpenBrokers(self.targets)
         self._closing.append(brokers.close)
         self.brokers = brokers
-        self.tasks = Tasks(store=self.store, attester=self.keys)
+        self.tasks = Tasks(store=self.store, attester=self.witness)
         self.engine = LeaseEngine(
             store=self.store, sealer=self.keys, attester=self.keys, brokers=brokers, decisions=self.decisions,
             processes=self.processes, clock=self.clock, instance=self.instance, events=self.bus,
@@ -228,6 +244,9 @@ class ControlPlane:
         self._background.append(asyncio.create_task(supervise(), name=f"remit-{what}"))
 
     def _committed(self, events: list[Event]) -> None:
+        self.standing.on_events(events)
+        if not self._follows:
+            return  # still being opened: the snapshot reads what is committed by now
         self.feed.on_events(events)
         self.sequencer.notify()
         for event in events:
@@ -239,10 +258,13 @@ class ControlPlane:
         while True:
             await asyncio.sleep(_HOUSEKEEPING.total_seconds())
             try:
+                ended = False
                 while await self.store.write(governance_people.settle_orphans):
-                    pass
+                    ended = True
                 while await self.store.write(governance_exceptions.expire):
-                    pass
+                    ended = True
+                if ended:
+                    await self.changed()
             except RemitError as error:
                 _log.warning("housekeeping is put off: %s", error)
 
@@ -280,14 +302,42 @@ class ControlPlane:
     async def verify_person(self, header: str, *, method: str, path: str, body: bytes) -> Approver:
         """The registered person whose own credential signed this request."""
         signed = parse_signed(header)
-        return await self.store.write(
-            lambda unit: verify_signed(unit, signed, method=method, path=path, body=body, audience=self.instance)
-        )
+
+        def work(unit: Any) -> Approver:
+            self.standing.require_persons(unit, signed.person)
+            return verify_signed(unit, signed, method=method, path=path, body=body, audience=self.instance)
+
+        return await self.store.write(work)
 
     async def is_governed_process(self, pid: int) -> bool:
-        """Whether `pid`, or a process above it, is a live task or matches a registration entry."""
-        tasks = {process.pid for process in self.engine.task_processes()}
-        return bool(tasks) and any(each in tasks for each in _lineage(pid))
+        """Whether `pid`, or a process above it, is a live task or its supervisor, or a workload by its program.
+
+        A workload's entry that names no program (a user alone) says nothing here: it would shut out its own user.
+        """
+        lineage = await asyncio.to_thread(_lineage, pid)
+        governed = {*(process.pid for process in self.engine.task_processes()), *self.supervisors}
+        if any(each in governed for each in lineage):
+            return True
+        if not any(_names_program(entry) for entry in self.trust.entries()):
+            return False
+        ours = await asyncio.to_thread(_programs, _lineage(os.getpid()))
+        return any([await self._is_workload(each, ours) for each in lineage])
+
+    async def _is_workload(self, pid: int, ours: frozenset[tuple[int, int]]) -> bool:
+        """Whether the process shows what an entry asks for; a program that we were started by, or are, is none."""
+        try:
+            if _program(pid) in ours:
+                return False
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            return False
+        try:
+            evidence = await self.trust.attest_pid(pidfd, pid)
+        except RemitError:
+            return True  # it runs something else by now, or cannot be looked at
+        finally:
+            os.close(pidfd)
+        return any(_names_program(entry) and entry.selectors <= evidence.selectors for entry in self.trust.entries())
 
     async def resolve(self, given: str) -> str:
         """The id of what a person or caller names; `NotFound`, or `Rejected` when several fit."""
@@ -437,6 +487,23 @@ class ControlPlane:
         from remit.wiring.checks import examine_control
 
         return await examine_control(self)
+
+
+def _names_program(entry: Entry) -> bool:
+    return any(selector.key in ("path", "sha256") for selector in entry.selectors)
+
+
+def _program(pid: int) -> tuple[int, int]:
+    seen = os.stat(f"/proc/{pid}/exe")  # noqa: PTH116  (a link of /proc, not a path)
+    return seen.st_dev, seen.st_ino
+
+
+def _programs(pids: Sequence[int]) -> frozenset[tuple[int, int]]:
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found.add(_program(pid))
+    return frozenset(found)
 
 
 def _lineage(pid: int) -> Sequence[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from remit.storage.database import Database
 _log = logging.getLogger("remit.decisions")
 _BATCH_SECONDS = 0.1
 _LAGGING_TIER = 2
+_CLAIMED_BYTES = 4096
 
 
 class Decisions:
@@ -145,7 +147,7 @@ def decision_json(decision: Decision) -> dict[str, Any]:
             "subject": {"type": request.subject.type, "id": request.subject.id},
             "action": request.action,
             "resource": {"type": request.resource.type, "id": request.resource.id},
-            "claimed": _plain(request.claimed),
+            "claimed": _bounded(request.claimed),
             "proven": _plain(request.proven),
         },
         "reasons": [{"id": each.id, "effect": each.effect.value, "text": each.text} for each in decision.reasons],
@@ -155,6 +157,15 @@ def decision_json(decision: Decision) -> dict[str, Any]:
         "facts": _plain(decision.facts),
         "snapshot": decision.snapshot,
     }
+
+
+def _bounded(claimed: Mapping[str, Any]) -> Any:
+    """What a caller says of itself costs it nothing, so that it may not fill our disk: more is kept by digest alone."""
+    plain = _plain(claimed)
+    data = msgspec.json.encode(plain)
+    if len(data) <= _CLAIMED_BYTES:
+        return plain
+    return {"data_sha256": hashlib.sha256(data).hexdigest(), "data_bytes": len(data)}
 
 
 def _plain(value: Mapping[str, Any]) -> Any:

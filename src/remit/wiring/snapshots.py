@@ -1,7 +1,8 @@
 """Feeds the decision point: the whole snapshot at start, deltas after each commit, a heartbeat in between.
 
-What carries authority enters only if its signature verifies: policies, grants, exceptions. A quarantine needs none
-(it takes rights away), a release does: the state of an identity is read from the row that a signed command changed.
+What carries authority enters only if its signature verifies and the journal says that it stands: policies, grants,
+exceptions. A quarantine needs neither (it takes rights away); a state, an owner or a person of the database counts as
+far as the journal has it (`Standing`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from remit.access.snapshot import (
     SnapshotCell,
 )
 from remit.governance import exceptions as governance_exceptions
-from remit.governance.owners import is_answerable
 from remit.inventory.model import Sensitivity, State
 from remit.inventory.records import IdentityRecord, ResourceRecord
 from remit.kernel.clock import Clock
@@ -32,7 +32,7 @@ from remit.kernel.errors import Misconfigured, RemitError
 from remit.kernel.events import Event
 from remit.kernel.ids import is_id
 from remit.storage.database import Database
-from remit.storage.keys import KeyRing
+from remit.wiring.standing import Standing, Witness
 
 _log = logging.getLogger("remit.snapshot")
 _BEAT_SECONDS = 0.25
@@ -43,9 +43,12 @@ _MAX_DIRTY = 2_000
 class SnapshotFeed:
     """Keeps `cell` in step with the store."""
 
-    def __init__(self, store: Database, keys: KeyRing, *, clock: Clock, holds: Callable[[Any], bool]) -> None:
+    def __init__(
+        self, store: Database, keys: Witness, standing: Standing, *, clock: Clock, holds: Callable[[Any], bool]
+    ) -> None:
         self._store = store
         self._keys = keys
+        self._standing = standing
         self._clock = clock
         self._grant_holds = holds
         self.cell = SnapshotCell(Snapshot.of(compile_policies(""), epoch=1, sequence=0, at=clock.monotonic()))
@@ -92,6 +95,8 @@ class SnapshotFeed:
                 self._identities.add(subject)
             if kind == "inventory.identities.found" and isinstance(found := event.data.get("identities"), dict):
                 self._identities.update(found)
+            elif kind == "inventory.identity.merged":
+                self._identities.add(str(event.data["merged"]))
         self._seen += 1
         self._wake.set()
 
@@ -159,7 +164,7 @@ class SnapshotFeed:
             aliases: dict[str, list[str]] = {}
             for name, identity in unit.inventory.aliases():
                 aliases.setdefault(identity, []).append(name)
-            active = _Answerable(unit)
+            active = _Answerable(unit, self._standing)
             members = _memberships(unit)
             return Snapshot.of(
                 self._read_policies(unit),
@@ -168,7 +173,7 @@ class SnapshotFeed:
                 at=self._clock.monotonic(),
                 identities=[
                     identity_facts(record, aliases.get(record.id, ()), active(record.owner), members.get(record.id, ()))
-                    for record in unit.inventory.all_identities()
+                    for record in map(self._standing.judge, unit.inventory.all_identities())
                 ],
                 resources=[
                     *(resource_facts(record) for record in unit.inventory.all_resources() if record.present),
@@ -185,8 +190,8 @@ class SnapshotFeed:
         self.cell.load(await self._store.read(read))
 
     def _read_identities(self, unit: Any, ids: set[str]) -> dict[str, IdentityFacts | None]:
-        records = unit.inventory.identities(ids)
-        active = _Answerable(unit)
+        records = {each: self._standing.judge(record) for each, record in unit.inventory.identities(ids).items()}
+        active = _Answerable(unit, self._standing)
         members = _memberships(unit, ids)
         return {
             each: identity_facts(
@@ -211,7 +216,8 @@ class SnapshotFeed:
             # Unsigned or rolled back: nothing is permitted, and `doctor` says why.
             self.refused = (error.message,)
             return compile_policies("")
-        self.refused = ()
+        gone = active is None and self._standing.policy
+        self.refused = ("the policies that were put in force are gone from the database",) if gone else ()
         return active[1] if active is not None else compile_policies("")
 
     def _read_exceptions(self, unit: Any) -> list[ExceptionFacts]:
@@ -230,15 +236,16 @@ class SnapshotFeed:
 
 
 class _Answerable:
-    def __init__(self, unit: Any) -> None:
+    def __init__(self, unit: Any, standing: Standing) -> None:
         self._unit = unit
+        self._standing = standing
         self._known: dict[str, bool] = {}
 
     def __call__(self, owner: str | None) -> bool:
         if not owner:
             return False
         if owner not in self._known:
-            self._known[owner] = is_answerable(self._unit, owner)
+            self._known[owner] = self._standing.answers(self._unit, owner)
         return self._known[owner]
 
 

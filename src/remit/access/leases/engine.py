@@ -41,7 +41,7 @@ from remit.access.leases.outcome import (
     withdrawn,
 )
 from remit.access.leases.revoker import Revoker, SweepClock, secret_context, url_safe
-from remit.access.model import Grant, GrantState, Lease, LeaseState, ProcessTask, Request
+from remit.access.model import STALE, Decision, Grant, GrantState, Lease, LeaseState, ProcessTask, Request
 from remit.access.ports import AccessUnit, Brokers, DecisionPoint, Processes, StoredGrant, Watched
 from remit.kernel.clock import Clock
 from remit.kernel.errors import Denied, Rejected, RemitError
@@ -183,7 +183,7 @@ class LeaseEngine:
     async def _resume(self, grant_id: str, active: Sequence[HeldLease]) -> None:
         """Watch a task again that a dead engine watched, or revoke its leases when it is not that task any more."""
         stored = await self._store.read(lambda unit: unit.access.grant(grant_id))
-        why, run = self._unfit(stored), self._runs.get(grant_id)
+        why, run = self._unfit(stored) or _foreign(stored, active), self._runs.get(grant_id)
         if not why and run is None:
             assert stored is not None
             assert stored.process is not None
@@ -362,9 +362,11 @@ class LeaseEngine:
                 try:
                     decision = await self._decisions.decide(self._as_of_now(held.request))
                 except RemitError:
-                    # INVARIANT: no answer is no permission: it is not renewed, and runs out on the target.
-                    late = held.lease.expires <= self._clock.now()
-                    return "no decision could be had in time" if late else None
+                    decision = None
+            if decision is None or _is_stale(decision):
+                # INVARIANT: no answer is no permission: it is not renewed, and runs out on the target.
+                late = held.lease.expires <= self._clock.now()
+                return "no decision could be had in time" if late else None
             if decision.allowed:
                 return ""
             said = "; ".join(reason.text for reason in decision.reasons)
@@ -564,6 +566,22 @@ class LeaseEngine:
     async def _beat(self) -> None:
         ttl = self._settings.holder_ttl
         await self._store.write(lambda unit: unit.access.beat(self._holder, unit.now + ttl))
+
+
+def _foreign(stored: StoredGrant | None, active: Sequence[HeldLease]) -> str:
+    """The rows of leases are not signed, their grant is: what is asked about again must be what it gave."""
+    same = stored is not None and all(
+        held.lease.identity == held.request.subject.id == stored.grant.identity
+        and held.request.resource.id == held.lease.target
+        and held.lease.need in stored.grant.needs
+        for held in active
+    )
+    return "" if same else "its row is not what its grant gave"
+
+
+def _is_stale(decision: Decision) -> bool:
+    """A decision point that hears nothing says no to everybody: that is no word about this lease."""
+    return any(reason.id == STALE for reason in decision.reasons)
 
 
 def _ended() -> Rejected:

@@ -18,9 +18,14 @@ from remit.kernel.errors import Rejected
 
 MAX_TEXT_BYTES = 8 << 20
 MAX_POLICIES = 20_000
+MAX_NESTING = 100
+"""Brackets within brackets. The engine's parser recurses: deep enough text would end the whole process."""
+MAX_OPERATORS = 2000
+"""In one policy: each may be one more level of its tree."""
 
 _TOKEN = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|;', re.DOTALL)
 _ANNOTATIONS = re.compile(r'(?:\s*@\w+(?:\s*\(\s*"(?:\\.|[^"\\])*"\s*\))?(?:\s|//[^\n]*\n)*)*')
+_NESTING = re.compile(r'//[^\n]*|"(?:\\.|[^"\\])*"|[(\[{]|[)\]}]|&&|\|\||[-+*.]|\bif\b', re.DOTALL)
 _BLANK = re.compile(r"(?:\s|//[^\n]*(?:\n|\Z))*")
 _NAMED = re.compile(r"`([^`]+)`|: (\S+)$")
 
@@ -118,6 +123,8 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
 def _read_one(statement: str, line: int, ordinal: int) -> PolicySource | PolicyProblem:
     import cedarpy
 
+    if _too_deep(statement):
+        return _problem("too-deep", line, "the condition is nested too deeply", "split it into several policies")
     try:
         document = json.loads(cedarpy.policies_to_json_str(statement))
     except ValueError as error:
@@ -138,6 +145,22 @@ def _read_one(statement: str, line: int, ordinal: int) -> PolicySource | PolicyP
         line=line,
         est=est,
     )
+
+
+def _too_deep(statement: str) -> bool:
+    depth, operators = 0, 0
+    for match in _NESTING.finditer(statement):
+        token = match.group()
+        if token[0] in '"/':
+            continue
+        if token in ")]}":
+            depth -= 1
+            continue
+        depth += token in "([{"
+        operators += token not in "({"
+        if depth > MAX_NESTING or operators > MAX_OPERATORS:
+            return True
+    return False
 
 
 def _syntax_problem(statement: str, line: int, message: str) -> PolicyProblem:

@@ -41,11 +41,14 @@ class TaskDefinition:
     created: datetime
     created_by: str
     signature: str = ""
+    uid: int | None = None
+    """The only user who may run it; `None` leaves that to policy, which sees `unix:uid:…` among the selectors."""
 
     @property
     def digest(self) -> str:
         """`sha256:<hex>` over what an approver of a grant answers for."""
-        return digest({"name": self.name, "identity": self.identity, "program": self.program.as_json()})
+        user: dict[str, Json] = {} if self.uid is None else {"uid": self.uid}
+        return digest({"name": self.name, "identity": self.identity, "program": self.program.as_json(), **user})
 
     def content(self) -> dict[str, Json]:
         """What is signed."""

@@ -24,15 +24,19 @@ class Tasks:
         self._store = store
         self._attester = attester
 
-    async def register(self, name: str, *, identity: str, program: Program, actor: str) -> TaskDefinition:
-        """Bind a name and an identity to a program's bytes; a new binding replaces the old one.
+    async def register(
+        self, name: str, *, identity: str, program: Program, actor: str, uid: int | None = None
+    ) -> TaskDefinition:
+        """Bind a name and an identity to a program's bytes, and to the user `uid`; a new binding replaces the old one.
 
         Raises `Rejected` (`access.task.malformed`).
         """
         _check(name, identity, program)
 
         def work(unit: AccessUnit) -> TaskDefinition:
-            unsigned = TaskDefinition(name=name, identity=identity, program=program, created=unit.now, created_by=actor)
+            unsigned = TaskDefinition(
+                name=name, identity=identity, program=program, created=unit.now, created_by=actor, uid=uid
+            )
             definition = replace(unsigned, signature=self._attester.sign("task", unsigned.content()))
             replaced = unit.access.task(name)
             unit.access.put_task(definition)
@@ -44,6 +48,7 @@ class Tasks:
                     "identity": identity,
                     "digest": definition.digest,
                     "program": program.as_json(),
+                    "uid": uid,
                     "replaced": None if replaced is None else replaced.digest,
                 },
             )

@@ -98,12 +98,13 @@ class TaskStarter:
     async def weigh(self, claim: Claim) -> Weighed:
         """Check and decide everything, issue nothing.
 
-        Raises `Denied` (`access.task.unknown`, `access.task.changed`), `Rejected` (a need, the evidence) and
+        Raises `Denied` (`access.task.unknown`, `.changed`, `.user`), `Rejected` (a need, the evidence) and
         `NotFound` (a target). Decisions that say no are in the answer.
         """
         changes = self._engine.changes
         life_of(claim.life)
         definition = await self._tasks.require(claim.task, claim.program, claim.argv)
+        _require_user(definition, claim.subject)
         needs = _parse(claim.needs)
         evidence = await self._attestor.attest(claim.subject)
         if evidence.sha256 != claim.program.sha256:
@@ -164,6 +165,16 @@ class TaskStarter:
         )
         issued = await self._engine.issue(order, told=told)
         return Started(grant=grant, credentials=tuple(zip(weighed.asked, issued, strict=True)))
+
+
+def _require_user(definition: TaskDefinition, subject: TaskSubject) -> None:
+    """Everybody may connect to the agent and start a program that everybody can read: a task is one user's."""
+    if definition.uid is not None and subject.uid != definition.uid:
+        raise Denied(
+            "access.task.user",
+            f"the task `{definition.name}` is registered for the user with uid {definition.uid}, not {subject.uid}",
+            next_step=f"run it as that user, or register it for yours: `remit task add {definition.name} --user …`",
+        )
 
 
 def _parse(texts: Sequence[str]) -> tuple[Need, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, String, Table, Text
 
 from remit.storage.schema import metadata
 from remit.storage.schema.types import JsonText, Moment
@@ -35,6 +35,7 @@ access_task = Table(
     Column("created", Moment, nullable=False),
     Column("created_by", String(200), nullable=False),
     Column("signature", Text, nullable=False),
+    Column("uid", BigInteger),
 )
 
 access_grant = Table(

@@ -37,6 +37,15 @@ ledger_head = Table(
 )
 """Signed checkpoints, as they were published."""
 
+authority_journal = Table(
+    "authority_journal",
+    metadata,
+    Column("serial", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("leaf", LargeBinary, nullable=False),
+    Column("mac", String(64), nullable=False),
+)
+"""What gave or took rights, once more, as a chain under a key of this installation: see `storage.authority`."""
+
 storage_key = Table(
     "storage_key",
     metadata,

@@ -12,7 +12,10 @@ from remit.wiring import ControlPlane
 
 async def serve_agent(control: ControlPlane) -> Callable[[], Awaitable[None]]:
     """Serve `agent.sock`; returns how to stop: the tasks that run then go on, and the next agent takes them over."""
-    tasks = TaskService(starter=control.starter, engine=control.engine, brokers=control.brokers, peer_of=peer_of)
+    tasks = TaskService(
+        starter=control.starter, engine=control.engine, brokers=control.brokers, peer_of=peer_of,
+        supervisors=control.supervisors,
+    )  # fmt: skip
     server = await serve_workload_api(control.settings.data.agent_socket, control.trust, (tasks,))
 
     async def stop() -> None:

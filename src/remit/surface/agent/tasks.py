@@ -62,7 +62,10 @@ class TaskService:
         peer_of: Callable[[Stream[Any, Any]], Peer],
         streams_per_uid: int = 256,
         proof_wait: timedelta = timedelta(seconds=20),
+        supervisors: Counter[int] | None = None,
     ) -> None:
+        self._supervisors = Counter() if supervisors is None else supervisors
+        """Pids of the supervisors whose streams are open: what a task puts into the background is their child."""
         self._starter = starter
         self._engine = engine
         self._brokers = brokers
@@ -92,9 +95,13 @@ class TaskService:
             if self._streams[peer.uid] >= self._streams_per_uid:
                 raise GRPCError(Status.RESOURCE_EXHAUSTED, "this user runs too many tasks at the same time")
             self._streams[peer.uid] += 1
+            self._supervisors[peer.pid] += 1
             try:
                 await self._serve(stream, peer)
             finally:
+                self._supervisors[peer.pid] -= 1
+                if self._supervisors[peer.pid] <= 0:
+                    del self._supervisors[peer.pid]
                 self._streams[peer.uid] -= 1
                 if self._streams[peer.uid] <= 0:
                     del self._streams[peer.uid]

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 from starlette.routing import Route as HttpRoute
 
 from remit import __version__
-from remit.kernel.errors import Rejected, RemitError
+from remit.kernel.errors import NotFound, Rejected, RemitError
 from remit.surface.api.callers import authenticate
 from remit.surface.api.metrics import REQUESTS
 from remit.surface.api.route import MAX_BODY_BYTES, Call, Route, Stream, Text, decode_body, openapi
@@ -22,6 +23,7 @@ from remit.surface.problem import problem, status_of
 if TYPE_CHECKING:
     from remit.surface.context import Surface
 
+_REQUEST_ID = 200
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -45,7 +47,30 @@ def build_app(surface: Surface) -> Starlette:
     mounted: list[BaseRoute] = [HttpRoute("/openapi.json", serve_openapi)]
     mounted += [_mount(surface, route) for route in routes]
     mounted += console_routes(surface)
-    return Starlette(routes=mounted)
+    return Starlette(routes=mounted, exception_handlers={HTTPException: _unrouted, Exception: _failed})
+
+
+async def _unrouted(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: no such path, or another method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        found: RemitError = Rejected("surface.method.unknown", f"this path does not take {request.method}")
+    else:
+        found = NotFound("surface.path.unknown", "no such path", next_step="`/openapi.json` lists every operation")
+    response = error_response(found, {**_headers(request), **(error.headers or {})})
+    response.status_code = error.status_code
+    return response
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A bug: the log has the trace, the caller gets no part of it."""
+    found = RemitError("surface.server.failed", "the control plane failed", next_step="look at the server's log")
+    return error_response(found, _headers(request))
+
+
+def _headers(request: Request) -> dict[str, str]:
+    request_id = request.headers.get("x-request-id", "")
+    return {**_HEADERS, "X-Request-ID": request_id} if 0 < len(request_id) <= _REQUEST_ID else dict(_HEADERS)
 
 
 def _mount(surface: Surface, route: Route) -> HttpRoute:
@@ -59,9 +84,7 @@ def _mount(surface: Surface, route: Route) -> HttpRoute:
 
 
 async def _answer(surface: Surface, route: Route, request: Request) -> Response:
-    headers = dict(_HEADERS)
-    if (request_id := request.headers.get("x-request-id", "")) and len(request_id) <= 200:
-        headers["X-Request-ID"] = request_id
+    headers = _headers(request)
     try:
         raw = await _read(request)
         caller = await authenticate(surface, request, raw, public=route.public)
@@ -93,6 +116,8 @@ def error_response(error: RemitError, headers: dict[str, str] | None = None) -> 
     """The problem document of `error`."""
     status = 401 if error.code.startswith("surface.proof.") else status_of(error)
     extra = {"WWW-Authenticate": 'Remit realm="remit"'} if status == 401 else {}
+    if error.code == "surface.body.too_large":
+        extra = {"Connection": "close"}  # what else comes is not read
     body = {**problem(error), "status": status}
     return Response(
         msgspec.json.encode(body),

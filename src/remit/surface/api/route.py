@@ -128,15 +128,25 @@ def decode_body(kind: type[Any] | None, raw: bytes) -> Any:
         raise Rejected("surface.body.invalid", f"the body is not what this operation takes: {error}") from None
 
 
-def _schema_name(kind: type[Any]) -> str:
-    return kind.__name__
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """An error as RFC 9457 has it, with a stable code and what to do next."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    next_step: str
+    retry_after_seconds: float | msgspec.UnsetType = msgspec.UNSET
+
+
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
 def openapi(routes: list[Route], *, version: str) -> dict[str, Any]:
     """OpenAPI 3.1 of `routes`."""
     kinds = [route.body for route in routes if route.body is not None]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    by_kind = dict(zip(kinds, schemas, strict=True))
+    schemas, components = msgspec.json.schema_components([*kinds, Problem], ref_template="#/components/schemas/{name}")
+    by_kind = dict(zip(kinds, schemas[:-1], strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = route.path.replace(":path}", "}")
@@ -155,7 +165,7 @@ def openapi(routes: list[Route], *, version: str) -> dict[str, Any]:
             ],
             "responses": {
                 "200": {"description": "done", "content": {"application/json": {"schema": {}}}},
-                "default": {"description": "an error", "content": {"application/problem+json": {"schema": {}}}},
+                "default": {"description": "an error", "content": {"application/problem+json": {"schema": _PROBLEM}}},
             },
         }
         if route.body is not None:

@@ -88,7 +88,7 @@ class Admin:
                 next_step="run the command as the user that runs Remit, or as root",
             ) from None
         except (OSError, http.client.HTTPException) as error:
-            raise Unavailable("surface.server.lost", f"the control plane went away: {error}") from None
+            raise lost(error) from None
         if response.status >= 400:
             raw = response.read()
             connection.close()
@@ -103,8 +103,10 @@ class _Closing:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._connection.close()
+        if isinstance(error, OSError | http.client.HTTPException):
+            raise lost(error) from None
 
 
 def _problem(raw: bytes, status: int) -> dict[str, Any]:
@@ -115,6 +117,16 @@ def _problem(raw: bytes, status: int) -> dict[str, Any]:
     if isinstance(body, dict) and "code" in body:
         return body
     return {"status": status, "code": "surface.server.failed", "title": f"the control plane answered {status}"}
+
+
+def lost(error: object = "") -> Unavailable:
+    """The control plane ended, or was ended, in the middle of an answer."""
+    why = f": {error}" if str(error) else ""
+    return Unavailable(
+        "surface.server.lost",
+        f"the control plane went away before it had answered{why}",
+        next_step="look at its log; what it had committed is kept, and the command can be given again",
+    )
 
 
 def _nobody(path: Path) -> Unavailable:

@@ -168,3 +168,19 @@ def main() -> None:
         # Whoever read us has enough; nothing more may be written when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except OSError as error:
+        raise SystemExit(_say_unusable(error)) from None
+
+
+def _say_unusable(error: OSError) -> int:
+    """A file that the command line named; anything else is a bug, and raised again."""
+    if error.filename is None:
+        raise error
+    from remit.kernel.errors import Rejected
+    from remit.surface.cli.output import say_error
+
+    what = f"`{error.filename}` cannot be used: {error.strerror}"
+    say_error(Rejected("surface.file.unusable", what, next_step="name another file, or change who may use it"))
+    return 2

@@ -86,6 +86,24 @@ def _fit(widths: list[int], room: int) -> list[int]:
     return widths
 
 
+_UNSEEN = dict.fromkeys(
+    [*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], "\ufffd"
+)
+"""Control characters, and those that turn the direction of text: a terminal would obey them."""
+
+
+def visible(text: str) -> str:
+    """What a source said, as a terminal may show it."""
+    return text.translate(_UNSEEN)
+
+
+def plain(value: object) -> str:
+    """`value` within our own markup: its brackets are brackets."""
+    from rich.markup import escape
+
+    return escape(visible(str(value)))
+
+
 def _cell(value: Any) -> Any:
     from rich.text import Text
 
@@ -96,7 +114,7 @@ def _cell(value: Any) -> Any:
     if value is False:
         return Text("no", style="dim")
     text = ago(value) if isinstance(value, str) and _is_time(value) else str(value)
-    return Text(text, style=_STYLES.get(text, ""))
+    return Text(visible(text).replace("\n", " "), style=_STYLES.get(text, ""))
 
 
 def _is_time(text: str) -> bool:
@@ -127,7 +145,8 @@ def say_error(error: RemitError) -> None:
     """Print an error and what to do next, on stderr."""
     from rich.text import Text
 
+    from remit.surface.problem import next_step_of
+
     err = console(stderr=True)
-    err.print(Text.assemble(("error ", "bold red"), error.message, (f"  [{error.code}]", "dim")))
-    if error.next_step:
-        err.print(Text.assemble(("next  ", "bold"), error.next_step))
+    err.print(Text.assemble(("error ", "bold red"), visible(error.message), (f"  [{error.code}]", "dim")))
+    err.print(Text.assemble(("next  ", "bold"), visible(next_step_of(error))))

@@ -107,11 +107,11 @@ def signed_headers(key: PersonKey, audience: str, method: str, path: str, body: 
 
 
 def _enrol_first(admin: Admin, instance: str) -> PersonKey:
-    from remit.surface.cli.output import say
+    from remit.surface.cli.output import plain, say
 
     name = login_name()
     key, public = make_key(instance, name)
     email = f"{name}@localhost"
     admin.post("/api/v1/people", {"name": name, "email": email, "public_key": public})
-    say(f"[dim]enrolled you as the first person, `{name}`; your key: {key_path(instance)}[/dim]")
+    say(f"[dim]enrolled you as the first person, `{name}`; your key: {plain(key_path(instance))}[/dim]")
     return key

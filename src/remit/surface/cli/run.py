@@ -33,6 +33,7 @@ REFUSED = 125
 _ARGUMENT_BYTES = 32 * 1024
 _PROOF_SECONDS = 30.0
 _ANSWER_SECONDS = 5.0
+_REAP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,8 +252,11 @@ class _Supervisor:
                 _say(f"remit: the command cannot be executed: {trouble}")
             await stream.tell(wire.RunRequest(started=wire.Started()))
             following = asyncio.ensure_future(self._follow(stream))
-            await ended
+            while not ended.done():
+                await asyncio.wait({ended}, timeout=_REAP_SECONDS)
+                self._child.reap_adopted()
             code = self._child.reap()
+            self._child.end_adopted()
             await stream.tell(wire.RunRequest(ended=wire.Ended(exit_code=code)))
         finally:
             handover.close()

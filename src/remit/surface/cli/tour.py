@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from remit.kernel.errors import RemitError
+from remit.surface.cli.output import plain
 from remit.surface.context import Surface
 from remit.surface.discovery import discover
 from remit.surface.places import short_place
@@ -39,21 +40,21 @@ def run_tour(data: Path, *, tree: Path | None, listen: str | None) -> None:
 
 
 async def _scan(surface: Surface, tree: Path, out: Console) -> None:
-    with out.status(f"reading {tree}") as status:
+    with out.status(f"reading {plain(tree)}") as status:
         try:
             async for line in discover(surface.control, "files", str(tree), options={}):
                 if line["kind"] == "progress":
-                    status.update(f"{tree}: {line['done']:,} files — {line['where'][-60:]}")
+                    status.update(f"{plain(tree)}: {line['done']:,} files — {plain(line['where'][-60:])}")
                 elif line["kind"] == "done":
                     _say_done(out, tree, line)
         except RemitError as error:
-            out.print(f"[red]{tree} could not be read:[/red] {error} {error.next_step}")
+            out.print(f"[red]{plain(tree)} could not be read:[/red] {plain(error)} {plain(error.next_step)}")
 
 
 def _say_done(out: Console, tree: Path, done: dict[str, Any]) -> None:
     facts = done["facts"]
     out.print(
-        f"[green]read[/green] {tree}: {facts.get('identity', 0):,} identities, {facts.get('credential', 0):,} "
+        f"[green]read[/green] {plain(tree)}: {facts.get('identity', 0):,} identities, {facts.get('credential', 0):,} "
         f"credentials, {facts.get('finding', 0):,} findings; {done['skipped']:,} things could not be seen"
     )
 

@@ -10,12 +10,17 @@ import errno
 import json
 import os
 import signal
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from remit.access.tasks.command import Command
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_ROUNDS = 100
 FORWARDED = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -39,6 +44,8 @@ class WaitingChild:
         supervisor = os.getpid()
         # Loaded before the fork: after it the child does only what cannot fail for lack of a lock.
         libc = ctypes.CDLL(None, use_errno=True)
+        # What a task puts into the background becomes our child, not init's: it still is the task, and ends with it.
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self.pid = os.fork()
         if self.pid == 0:
             os.close(self._go)
@@ -83,6 +90,28 @@ class WaitingChild:
             self.exit_code = code if code >= 0 else 128 - code
         return self.exit_code
 
+    def end_adopted(self) -> None:
+        """End what it left in the background, within half a second; call it when the child itself has been reaped."""
+        for _ in range(_ROUNDS):
+            left = _children()
+            if not left:
+                return
+            for pid in left:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+
+    def reap_adopted(self) -> None:
+        """Take note of background processes that have ended, while the child runs."""
+        with suppress(ChildProcessError):
+            while seen := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if seen.si_pid == self.pid:
+                    return
+                os.waitpid(seen.si_pid, 0)
+
     def close(self) -> None:
         """End it if it still waits, and give every descriptor back."""
         if self.exit_code is None:
@@ -92,6 +121,14 @@ class WaitingChild:
             if handle >= 0:
                 os.close(handle)
         self._go = self._report = self.pidfd = -1
+
+
+def _children() -> list[int]:
+    found: list[int] = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def _become(command: Command, go: int, report: int, supervisor: int, libc: ctypes.CDLL) -> None:

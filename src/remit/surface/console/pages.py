@@ -140,7 +140,10 @@ async def inventory(surface: Surface, call: Call) -> Response:
 
 
 async def inventory_rows(surface: Surface, call: Call) -> Response:
-    return partial("inventory_rows.html", **await _rows(surface, call))
+    """The rows alone, as they are typed for; the address of the page follows, so that the view can be shared."""
+    answer = partial("inventory_rows.html", **await _rows(surface, call))
+    answer.headers["HX-Replace-Url"] = "/inventory?" + _link(call)
+    return answer
 
 
 async def _rows(surface: Surface, call: Call) -> dict[str, Any]:

@@ -12,9 +12,7 @@ def main() -> int:
 
     here = Path(__file__).parent
     return int(
-        protoc.main(
-            ["protoc", f"-I{here}", f"--python_out={here}", f"--pyi_out={here}", str(here / "tasks.proto")]
-        )
+        protoc.main(["protoc", f"-I{here}", f"--python_out={here}", f"--pyi_out={here}", str(here / "tasks.proto")])
     )
 
 

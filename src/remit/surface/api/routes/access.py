@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -62,6 +63,8 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     identity: str = ""
     cwd: str = ""
     path: str = ""
+    user: str = ""
+    """Name or uid of the user who may run it; the caller's own where it is empty."""
 
 
 class NewGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -208,13 +211,25 @@ async def add_task(call: Call) -> Any:
     by = call.require_person("registering a task")
     if not body.argv:
         raise Rejected("access.task.malformed", "no command is given", next_step="`remit task add NAME -- CMD…`")
+    uid = _uid_of(body.user, call.caller.uid)
     identity = await call.control.task_identity(body.name, body.identity, owner=by)
     command = open_command(_absolute(body), body.path or os.defpath)
     try:
         program = measure(command)
     finally:
         command.close()
-    return await call.control.tasks.register(body.name, identity=identity, program=program, actor=f"person:{by.name}")
+    return await call.control.tasks.register(
+        body.name, identity=identity, program=program, actor=f"person:{by.name}", uid=uid
+    )
+
+
+def _uid_of(user: str, caller: int | None) -> int | None:
+    if not user:
+        return caller
+    try:
+        return int(user) if user.isdecimal() and len(user) < 11 else pwd.getpwnam(user).pw_uid
+    except (KeyError, ValueError):
+        raise Rejected("access.task.user_unknown", f"this machine has no user `{user[:64]}`") from None
 
 
 def _absolute(body: NewTask) -> Sequence[str]:
@@ -233,6 +248,7 @@ def _in(folder: str, argument: str) -> str:
 async def list_tasks(call: Call) -> Any:
     return [
         {"name": each.name, "identity": each.identity, "created_by": each.created_by, "digest": each.digest,
+         "uid": each.uid,
          "program": {**each.program.as_json(), "path": each.program.script or each.program.executable}}
         for each in await call.control.tasks.list()
     ]  # fmt: skip

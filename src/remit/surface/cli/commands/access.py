@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from remit.kernel.errors import NotFound, Rejected
 from remit.surface.cli.options import Listing, Where
-from remit.surface.cli.output import console, emit, say, show_table
+from remit.surface.cli.output import console, emit, plain, say, show_table
 
 
 def target_add(
@@ -50,7 +50,7 @@ def target_add(
     say(f"added {answer['target']['name']}")
     for check in answer["checks"]:
         mark = "[green]ok  [/green]" if check["ok"] else "[yellow]look[/yellow]"
-        console().print(f"{mark} {check['title']}" + (f" — {check['detail']}" if check["detail"] else ""))
+        console().print(f"{mark} {plain(check['title'])}" + (f" — {plain(check['detail'])}" if check["detail"] else ""))
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
@@ -88,7 +88,7 @@ def target_ls(*, where: Listing | None = None) -> None:
 def target_rm(name: str, /, *, where: Where | None = None) -> None:
     """Remove a target that has no live leases."""
     (where or Where()).admin.delete(f"/api/v1/targets/{name}")
-    say(f"removed {name}")
+    say(f"removed {plain(name)}")
 
 
 def target_install(
@@ -112,7 +112,7 @@ def target_install(
     if where.format != "table":
         emit(answer, where.format)
     else:
-        say(f"installed in {', '.join(answer['databases'])}")
+        say(f"installed in {plain(', '.join(answer['databases']))}")
 
 
 def task_add(
@@ -120,6 +120,7 @@ def task_add(
     /,
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     identity: Annotated[str, Parameter(help="The identity that it runs as; default: one made for the task.")] = "",
+    user: Annotated[str, Parameter(help="Name or uid of the user who may run it; default: you.")] = "",
     where: Listing | None = None,
 ) -> None:
     """Register a task: `remit task add NAME -- CMD…`. The program's digest is part of what is approved."""
@@ -130,12 +131,13 @@ def task_add(
         "argv": list(command),
         "cwd": str(Path.cwd()),
         "path": os.environ.get("PATH", ""),
+        "user": user,
     }
     answer = where.admin.post("/api/v1/tasks", body, signed=True)
     if where.format != "table":
         emit(answer, where.format)
     else:
-        say(f"registered {answer['name']}: {answer['program']['script'] or answer['program']['executable']}")
+        say(f"registered {answer['name']}: {plain(answer['program']['script'] or answer['program']['executable'])}")
 
 
 def task_ls(*, where: Listing | None = None) -> None:
@@ -156,7 +158,7 @@ def task_ls(*, where: Listing | None = None) -> None:
 def task_rm(name: str, /, *, where: Where | None = None) -> None:
     """Remove a task definition; its running tasks are not ended."""
     (where or Where()).admin.delete(f"/api/v1/tasks/{name}", signed=True)
-    say(f"removed {name}")
+    say(f"removed {plain(name)}")
 
 
 def request(
@@ -198,7 +200,8 @@ def approve(
     shown = next((each for each in waiting if each["id"] == grant), None)
     if shown is None:
         raise NotFound("access.grant.unknown", f"no grant `{grant}` waits", next_step="`remit approve` lists them")
-    say(f"{shown['task']} ({shown['identity']}) asks for {', '.join(shown['needs'])}: {shown['reason']}")
+    asked = f"{shown['task']} ({shown['identity']}) asks for {', '.join(shown['needs'])}: {shown['reason']}"
+    say(plain(asked))
     verb, body = ("deny", {"reason": deny}) if deny else ("approve", {"digest": shown["digest"]})
     answer = where.admin.post(f"/api/v1/grants/{grant}/{verb}", body, signed=True)
     say(f"{grant} is {answer['state']}")

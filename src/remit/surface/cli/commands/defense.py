@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from remit.surface.cli.commands.inventory import path_of
 from remit.surface.cli.options import Listing, Where
-from remit.surface.cli.output import emit, say, show_table
+from remit.surface.cli.output import emit, plain, say, show_table
 
 
 def quarantine(
@@ -33,12 +33,12 @@ def quarantine(
     if dry_run:
         say("[bold]dry run[/bold]: nothing was changed; a quarantine would")
     for effect in answer["effects"]:
-        say(f"  {effect['kind']}: {effect['text']}")
+        say(f"  {plain(effect['kind'])}: {plain(effect['text'])}")
     show_table(
         answer["dependants"], [("title", "depends on it"), ("why", "how")], empty="nothing is known to depend on it"
     )
     if not dry_run:
-        say(f"quarantined; undo with `remit release {identity}`")
+        say(f"quarantined; undo with `remit release {plain(identity)}`")
     if answer.get("open"):
         say("[yellow]not all of it is contained yet[/yellow]; `remit leases` shows what is open")
         sys.exit(1)
@@ -47,7 +47,7 @@ def quarantine(
 def release(identity: str, /, *, reason: str = "the cause is closed", where: Where | None = None) -> None:
     """Let a quarantined identity work again. Needs a registered person; leases are not brought back."""
     (where or Where()).admin.post(f"{path_of(identity)}/release", {"reason": reason}, signed=True)
-    say(f"released {identity}")
+    say(f"released {plain(identity)}")
 
 
 def incidents(*, limit: int = 30, where: Listing | None = None) -> None:

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from remit.surface.cli.client import lost
 from remit.surface.cli.options import Listing, Scanning
-from remit.surface.cli.output import console, emit, say, show_table
+from remit.surface.cli.output import console, emit, plain, say, show_table, visible
 
 
 def files(source: Path, /, *, where: Scanning | None = None) -> None:
@@ -64,12 +65,14 @@ def _discover(
     given = {key: value for key, value in (options or {}).items() if value}
     body = {"connector": connector, "source": source, "options": given, "secret": secret}
     done: dict[str, Any] = {}
-    with console(stderr=True).status(f"reading {source}") as status:
+    with console(stderr=True).status(f"reading {plain(source)}") as status:
         for line in where.admin.stream("/api/v1/discover", body):
             if line["kind"] == "progress":
-                status.update(f"read {line['done']:,} — {line['where'][-70:]}")
+                status.update(f"read {line['done']:,} — {plain(line['where'][-70:])}")
             elif line["kind"] == "done":
                 done = line
+    if not done:
+        raise lost()
     if where.format == "sarif":
         from remit.surface.cli.sarif import sarif
 
@@ -94,7 +97,7 @@ def _say_summary(done: dict[str, Any]) -> None:
     if done["skipped"]:
         out.print(f"[yellow]{done['skipped']:,} could not be seen[/yellow]; the first:")
         for item in done["skipped_sample"][:5]:
-            out.print(f"  {item['reason']}: {item['what']}", style="dim", markup=False)
+            out.print(visible(f"  {item['reason']}: {item['what']}"), style="dim", markup=False)
         say("all of them: `remit sources --format json`")
 
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from remit.kernel.errors import NotFound
 from remit.surface.cli.commands.inventory import path_of
 from remit.surface.cli.options import Listing, Where
-from remit.surface.cli.output import emit, say, show_table
+from remit.surface.cli.output import emit, plain, say, show_table
 
 
 def own(
@@ -23,7 +23,7 @@ def own(
     where = where or Listing()
     if owner:
         where.admin.post(f"{path_of(identity)}/owner", {"owner": owner}, signed=True)
-        say(f"{owner} answers for {identity}")
+        say(plain(f"{owner} answers for {identity}"))
         return
     rows = where.admin.get(f"{path_of(identity)}/owner")
     if where.format != "table":
@@ -39,13 +39,13 @@ def own(
 def claim(identity: str, /, *, where: Where | None = None) -> None:
     """Answer for an identity yourself."""
     (where or Where()).admin.post(f"{path_of(identity)}/claim", {}, signed=True)
-    say(f"you answer for {identity}")
+    say(plain(f"you answer for {identity}"))
 
 
 def lifecycle(identity: str, state: str, /, *, reason: str, where: Where | None = None) -> None:
     """Move an identity to another state of its life: active, rotating, suspended, retired."""
     (where or Where()).admin.post(f"{path_of(identity)}/state", {"state": state, "reason": reason}, signed=True)
-    say(f"{identity} is {state}")
+    say(plain(f"{identity} is {state}"))
 
 
 def enrol(
@@ -71,7 +71,7 @@ def enrol(
         made = str(key_path(about["instance"]))
     body = {"name": name, "email": email or f"{name}@localhost", "public_key": public_key}
     admin.post("/api/v1/people", body, signed=bool(about["persons"]))
-    say(f"registered {name}" + (f"; your key: {made}" if made else ""))
+    say(plain(f"registered {name}" + (f"; your key: {made}" if made else "")))
 
 
 def people_ls(*, where: Listing | None = None) -> None:
@@ -124,15 +124,16 @@ def exception_approve(exception: str, /, *, where: Where | None = None) -> None:
         raise NotFound(
             "governance.exception.unknown", f"no exception has the id `{exception}`", next_step="`remit exception ls`"
         )
-    say(f"{shown['rule']} for {', '.join(shown['identities'])}: {shown['reason']} (asked by {shown['requester']})")
+    asked = f"{shown['rule']} for {', '.join(shown['identities'])}: {shown['reason']} (asked by {shown['requester']})"
+    say(plain(asked))
     answer = admin.post(f"/api/v1/exceptions/{exception}/approve", {"digest": shown["digest"]}, signed=True)
-    say(f"approved {exception} until {answer['expires']}")
+    say(f"approved {plain(exception)} until {answer['expires']}")
 
 
 def exception_revoke(exception: str, /, *, reason: str, where: Where | None = None) -> None:
     """End an exception now."""
     (where or Where()).admin.post(f"/api/v1/exceptions/{exception}/revoke", {"reason": reason}, signed=True)
-    say(f"ended {exception}")
+    say(f"ended {plain(exception)}")
 
 
 def exception_ls(*, where: Listing | None = None) -> None:

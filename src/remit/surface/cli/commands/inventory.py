@@ -10,7 +10,7 @@ from urllib.parse import quote
 from cyclopts import Parameter
 
 from remit.surface.cli.options import Listing, Scanning
-from remit.surface.cli.output import ago, console, emit, say, show_table
+from remit.surface.cli.output import ago, console, emit, plain, say, show_table, visible
 from remit.surface.places import short_place
 
 
@@ -32,7 +32,7 @@ def ls(
     privileged: Annotated[bool, Parameter(negative=())] = False,
     exposed: Annotated[bool, Parameter(negative=(), help="With a secret outside a manager.")] = False,
     gone: Annotated[bool, Parameter(negative=(), help="Also what no source shows any more.")] = False,
-    sort: Annotated[str, Parameter(help="A field; a leading - for descending.")] = "title",
+    sort: Annotated[str, Parameter(help="A field; a leading - for descending.", allow_leading_hyphen=True)] = "title",
     limit: int = 50,
     where: Listing | None = None,
 ) -> None:
@@ -73,11 +73,12 @@ def show(identity: str, /, *, where: Listing | None = None) -> None:
         return
     record = page["identity"]
     out = console()
-    out.print(f"[bold]{record['title']}[/bold]  {record['kind']} on {record['system']}  [dim]{record['id']}[/dim]")
+    where_from = plain(f"{record['kind']} on {record['system']}")
+    out.print(f"[bold]{plain(record['title'])}[/bold]  {where_from}  [dim]{record['id']}[/dim]")
     rows = [
         ("name", record["name"]),
         ("state", record["state"]),
-        ("owner", record["owner"] or "[yellow]nobody[/yellow]"),
+        ("owner", plain(record["owner"] or "") or "[yellow]nobody[/yellow]"),
         ("environment", record["environment"]),
         ("purpose", record["purpose"]),
         ("tier", record["tier"]),
@@ -88,7 +89,7 @@ def show(identity: str, /, *, where: Listing | None = None) -> None:
     ]
     for key, value in rows:
         if value not in (None, ""):
-            out.print(f"  {key:<12} {value}")
+            out.print(f"  {key:<12} {value if key == 'owner' else plain(value)}")
     _section(
         "credentials",
         page["credentials"],
@@ -154,11 +155,11 @@ def blast(
     path = f"{path_of(identity)}/blast"
     if svg is not None:
         svg.write_text(where.admin.text(path, **{"as": "svg"}), encoding="utf-8")
-        say(f"picture: {svg}")
+        say(f"picture: {plain(svg)}")
     if where.format != "table":
         emit(where.admin.get(path, **{"as": "json"}), where.format)
         return
-    print(where.admin.text(path, **{"as": "text"}))
+    print(visible(where.admin.text(path, **{"as": "text"})))
 
 
 def deps(identity: str, /, *, where: Listing | None = None) -> None:
@@ -174,4 +175,4 @@ def deps(identity: str, /, *, where: Listing | None = None) -> None:
         empty="nothing is known to depend on it",
     )
     for line in found["unmeasured"]:
-        say(f"[yellow]not measured:[/yellow] {line}")
+        say(f"[yellow]not measured:[/yellow] {plain(line)}")

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from remit.kernel.errors import Rejected
 from remit.surface.cli.options import Listing, Where
-from remit.surface.cli.output import console, emit, say, show_table
+from remit.surface.cli.output import console, emit, plain, say, show_table
 
 _LIMIT = 4 * 1024 * 1024
 
@@ -20,13 +20,17 @@ def read_policies(path: Path) -> str:
     files = sorted(path.glob("**/*.cedar")) if path.is_dir() else [path]
     if not files:
         raise Rejected("access.policy.none", f"`{path}` holds no .cedar file")
-    try:
-        text = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Rejected("access.policy.unreadable", f"`{path}` cannot be read: {error}") from None
+    text = "\n".join(_read(file) for file in files)
     if len(text) > _LIMIT:
         raise Rejected("access.policy.too_large", f"`{path}` holds more than {_LIMIT} bytes of policies")
     return text
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Rejected("access.policy.unreadable", f"`{path}` cannot be read: {error}") from None
 
 
 def apply(
@@ -77,7 +81,7 @@ def test(path: Path, cases: Path, /, *, where: Listing | None = None) -> None:
     from remit.access.policy.compile import compile_policies
 
     where = where or Listing()
-    results = run_cases(read_cases(cases.read_text(encoding="utf-8")), compile_policies(read_policies(path)))
+    results = run_cases(read_cases(_read(cases)), compile_policies(read_policies(path)))
     if where.format != "table":
         emit([{"name": each.name, "passed": each.passed, "why": each.why} for each in results], where.format)
     else:
@@ -177,12 +181,13 @@ def explain(decision: str, /, *, where: Listing | None = None) -> None:
     out = console()
     answer = "[bold green]allowed[/bold green]" if found["allowed"] else "[bold red]denied[/bold red]"
     row = _row(found)
-    out.print(f"{answer}  {row['subject']} → {row['action']} → {row['resource']}  [dim]{found['time']}[/dim]")
+    asked = plain(f"{row['subject']} → {row['action']} → {row['resource']}")
+    out.print(f"{answer}  {asked}  [dim]{found['time']}[/dim]")
     for reason in found["reasons"]:
-        out.print(f"  because {reason['effect']} [bold]{reason['id']}[/bold]: {reason['text']}")
+        out.print(f"  because {reason['effect']} [bold]{plain(reason['id'])}[/bold]: {plain(reason['text'])}")
     for error in found["errors"]:
-        out.print(f"  [yellow]error[/yellow] {error}")
+        out.print(f"  [yellow]error[/yellow] {plain(error)}")
     for needed in found["needed"]:
-        out.print(f"  [cyan]would have helped[/cyan] {needed}")
+        out.print(f"  [cyan]would have helped[/cyan] {plain(needed)}")
     out.print("  facts:")
     emit(found["facts"], "yaml")

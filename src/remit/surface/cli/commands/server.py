@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from remit.surface.cli.options import Listing, Where
 from remit.surface.cli.output import console as rich_console
-from remit.surface.cli.output import emit, say
+from remit.surface.cli.output import emit, plain, say
 
 
 def up(
@@ -89,9 +89,9 @@ def doctor(where: Listing | None = None) -> None:
             mark = {"pass": "[green]ok  [/green]", "fail": "[bold red]fail[/bold red]"}.get(
                 line["outcome"], "[yellow]?   [/yellow]"
             )
-            out.print(f"{mark} {line['title']}" + (f" — {line['detail']}" if line["detail"] else ""))
+            out.print(f"{mark} {plain(line['title'])}" + (f" — {plain(line['detail'])}" if line["detail"] else ""))
             if line["outcome"] != "pass" and line["next_step"]:
-                out.print(f"     [bold]next[/bold] {line['next_step']}")
+                out.print(f"     [bold]next[/bold] {plain(line['next_step'])}")
     if any(line["outcome"] == "fail" for line in lines):
         sys.exit(1)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from remit.surface.cli.options import Listing, Where
-from remit.surface.cli.output import emit, say, show_table
+from remit.surface.cli.output import emit, plain, say, show_table
 
 _COLUMNS = [("spiffe_id", "SPIFFE ID"), ("selectors", "selectors"), ("x509_ttl", "X.509 ttl"), ("id", "id")]
 
@@ -50,4 +50,4 @@ def _print(rows: list[dict[str, object]]) -> None:
 def entry_rm(entry: str, /, *, where: Where | None = None) -> None:
     """Remove a registration entry: its workloads lose their SVIDs at once."""
     (where or Where()).admin.delete(f"/api/v1/entries/{entry}")
-    say(f"removed {entry}")
+    say(f"removed {plain(entry)}")
