@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def test_discover_says_what_it_found_and_what_it_could_not_see() -> None:
         done = made.cli("discover", "files", "tree")
         assert re.search(r"\d+ identities \(\d+ new, 0 joined\), \d+ credentials \(\d+ new\)", done.stdout)
         again = made.json("discover", "files", tree)
+        kinds = Counter(each["record"] for each in made.json("ls"))
+        assert (again["facts"]["identity"], again["facts"]["credential"]) == (kinds["identity"], kinds["credential"])
         assert (again["identities_new"], again["credentials_new"], again["findings_new"]) == (0, 0, 0)
         (tree / "home" / ".pgpass").unlink()
         assert made.json("discover", "files", tree)["retired"]["credential"] == 1

@@ -35,7 +35,7 @@ def require_owner(unit: GovernanceUnit, text: str) -> Person | Team:
         raise NotFound(
             "governance.owner.unknown",
             f"`{text[:200]}` is neither a registered person nor a team",
-            next_step="enrol the person with `remit people add`, or register the team; an identity cannot own another",
+            next_step="`remit people enrol` the person, or register the team; an identity cannot own another",
         )
     if not _answers(unit, found):
         raise Denied(

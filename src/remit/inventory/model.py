@@ -172,7 +172,10 @@ class ResourceFact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeFact:
-    """A source shows that who has `source` has, or can get, `target`. A credential's node is `credential_name(fingerprint)`."""
+    """A source shows that who has `source` has, or can get, `target`.
+
+    A credential's node is `credential_name(fingerprint)`.
+    """
 
     source: Name
     relation: Relation
@@ -219,8 +222,8 @@ class Skipped:
 
     what: str
     reason: str
-    """A stable code: `unreadable`, `too-large`, `malformed`, `encrypted`, `not-permitted`, `not-supported`, `unreachable`, `changed-while-read`,
-    `pruned` (left out on purpose)."""
+    """A stable code: `unreadable`, `too-large`, `malformed`, `encrypted`, `not-permitted`, `not-supported`,
+    `unreachable`, `changed-while-read`, `pruned`."""
     detail: str = ""
 
 

@@ -26,7 +26,10 @@ class InventoryRows(Protocol):
     """Records by id and name, and what each source said."""
 
     def resolve(self, names: Iterable[str]) -> dict[str, str]:
-        """Names → identity ids, for those that are known (ids resolve to themselves, merges followed)."""
+        """Names → identity ids, for those that are known.
+
+        Ids resolve to themselves, merges followed; the node of a credential to the identity that it proves.
+        """
         ...
 
     def identities(self, ids: Iterable[str]) -> dict[str, IdentityRecord]: ...

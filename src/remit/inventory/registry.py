@@ -228,7 +228,9 @@ class _Batch:
             identity = self._create(fact.name, fact.kind, fact.title)
         for each in names:
             self._name(each, identity)
-        self._identities[identity] = _updated(self._identities[identity], fact, self._unit.now)
+        known_as = self._identities[identity]
+        of_record = known_as.system in self._run.record_of
+        self._identities[identity] = _updated(known_as, fact, self._unit.now, of_record=of_record)
         self._see("identity", fact.name, fact.place, fact)
 
     def credential(self, fact: CredentialFact) -> None:
@@ -387,14 +389,18 @@ def write_place(place: Place) -> str:
     return f"{place.system}:{place.path}{line}"[:1400]
 
 
-def _updated(record: IdentityRecord, fact: IdentityFact, now: datetime) -> IdentityRecord:
+def _updated(record: IdentityRecord, fact: IdentityFact, now: datetime, *, of_record: bool) -> IdentityRecord:
+    """Take what a source says; what a thing is called and is, the system of record says (`of_record`)."""
     said = fact.attributes
     rest = {key: value for key, value in said.items() if key not in _COLUMNS}
-    keep_kind = fact.kind is IdentityKind.UNBOUND
+    known = record.kind is not IdentityKind.UNBOUND
+    keep = fact.kind is IdentityKind.UNBOUND or (known and not of_record)
+    # A role that lost its login is still the identity that it was, and not a group.
+    keep_kind = keep or (known and fact.kind is IdentityKind.GROUP)
     return replace(
         record,
         kind=record.kind if keep_kind else fact.kind,
-        title=fact.title[:400],
+        title=record.title if keep else fact.title[:400],
         environment=_text(said.get("environment")) or record.environment,
         service=_text(said.get("service")) or record.service,
         purpose=_text(said.get("purpose")) or record.purpose,

@@ -93,12 +93,13 @@ class AuthorityJournal:
             query = select(table.c.serial, table.c.leaf, table.c.mac).where(table.c.serial > mark.serial)
             page = self._conn.execute(query.order_by(table.c.serial).limit(_PAGE)).all()
             for row in page:
-                mark = self._next(mark, bytes(row.leaf))
+                leaf = row.leaf if isinstance(row.leaf, bytes) else str(row.leaf).encode()
+                mark = self._next(mark, leaf)
                 if row.serial != mark.serial or not hmac.compare_digest(row.mac, mark.mac):
                     raise _broken(f"row {mark.serial} was not written by this installation, or another is missing")
                 if mark.serial == seen.serial and mark != seen:
                     raise _broken(f"row {mark.serial} is not the one that was seen before")
-                said = msgspec.json.decode(bytes(row.leaf))
+                said = msgspec.json.decode(leaf)
                 yield Act(type=said["type"], subject=said["subject"], data=said["data"])
             if not page:
                 break

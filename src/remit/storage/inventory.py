@@ -60,6 +60,9 @@ class InventoryRows:
         ids = [each for each in wanted if each.startswith("id_")]
         for each, record in self.identities(ids).items():
             found[each] = record.merged_into or record.id
+        nodes = {_fingerprint(each): each for each in wanted if each not in found and _is_credential(each)}
+        for fingerprint, credential in self.credentials(nodes).items():
+            found[nodes[fingerprint]] = credential.identity
         return found
 
     def identities(self, ids: Iterable[str]) -> dict[str, IdentityRecord]:
@@ -227,6 +230,14 @@ class InventoryRows:
             for kind, node, place, fact in rows
         ]
         self._put(inventory_sighting, records, keep=("first_seen",))
+
+    def seen_in(self, source: str, run: str) -> dict[str, int]:
+        """How many different identities, credentials and resources a run has shown so far."""
+        seen = inventory_sighting
+        query = select(seen.c.kind, func.count(seen.c.node.distinct())).where(
+            seen.c.source == source, seen.c.run == run
+        )
+        return {row[0]: int(row[1]) for row in self._conn.execute(query.group_by(seen.c.kind))}
 
     def put_edges(self, source: str, run: str, facts: Sequence[EdgeFact]) -> None:
         rows = [
@@ -504,6 +515,10 @@ def _place(place: Place) -> str:
 
 def _key(*parts: str) -> str:
     return hashlib.sha256(canonical(list(parts))).hexdigest()
+
+
+def _is_credential(node: str) -> bool:
+    return node.startswith("urn:remit:credential:") and node.count(":") == 5 and ":fingerprint:" in node
 
 
 def _fingerprint(node: str) -> str:

@@ -19,7 +19,7 @@ from remit.storage.unit import Unit
 T = TypeVar("T")
 _ATTEMPTS = 5
 _RETRY = ("40001", "40P01", "23505")
-"""Serialisation failure, deadlock, and a key that another command made meanwhile: the command runs again and sees it."""
+"""Serialisation failure, deadlock, and a key that another command made meanwhile: it runs again, and sees it."""
 
 
 class PostgresStore:

@@ -116,6 +116,8 @@ async def _follow(
                 raise from_problem(line["problem"])
             case "end":
                 assert run is not None
+                # A source may show one thing at many places: what a person reads counts things.
+                tally.facts |= await control.store.read(lambda unit: unit.inventory.seen_in(run.source, run.run))  # noqa: B023
                 summary = tally.as_json()
                 retired = await control.store.write(
                     lambda unit: registry.finish_run(unit, run, _flat(summary), tally.skipped)  # noqa: B023

@@ -10,4 +10,6 @@ def broker_factories() -> Catalog[BrokerFactory]:
     """The brokers that ship."""
     from remit.access.brokers.postgres import PostgresBrokerFactory
 
-    return Catalog("broker", (PostgresBrokerFactory(),))
+    factories: Catalog[BrokerFactory] = Catalog("broker", (PostgresBrokerFactory(),))
+    factories.load_entry_points()
+    return factories

@@ -22,6 +22,7 @@ from remit.access.leases.model import LIVE, LeaseFilter
 from remit.access.leases.processes import LocalProcesses
 from remit.access.model import LeaseState, Target
 from remit.access.policy.decide import Pdp
+from remit.access.policy.shadow import Shadow
 from remit.access.targets import OpenBrokers, Targets
 from remit.access.tasks.attest import WaitingTaskAttestor
 from remit.access.tasks.register import Tasks
@@ -162,7 +163,7 @@ class ControlPlane:
         self._closing.append(self.sequencer.close)
         self.grants = Grants(store=self.store, attester=self.witness)
         self.feed = SnapshotFeed(self.store, self.witness, self.standing, clock=self.clock, holds=self.grants.holds)
-        self.pdp = Pdp(self.feed.cell.current, self.clock)
+        self.pdp = Pdp(self.feed.cell.current, self.clock, shadow=self._shadow())
         self.decisions = Decisions(self.pdp, self.store, self.bus, clock=self.clock, node=self.instance)
         await self.decisions.open(data.ledger / "decisions")
         self._closing.append(self.decisions.close)
@@ -209,9 +210,9 @@ class ControlPlane:
         )
         limits = Limits(share_percent=defense.contain_share, never=frozenset(defense.never_contain))
         self.responder = Responder(store=self.store, plugins=plugins, limits=limits, dependencies=self.dependencies)
-        self.watch = Watch(
-            store=self.store, rules=detections.builtin(), responder=self.responder, containment=containment
-        )
+        rules = detections.builtin()
+        rules.load_entry_points()
+        self.watch = Watch(store=self.store, rules=rules, responder=self.responder, containment=containment)
 
     async def close(self) -> None:
         """Stop what runs, then close in reverse order; leases stay and are taken over by the next start."""
@@ -286,6 +287,15 @@ class ControlPlane:
             "incident": order.incident,
             "dependents": len(found["dependents"]),
         }
+
+    def _shadow(self) -> Shadow | None:
+        """The reference engine beside ours, on the share of decisions that the settings name."""
+        percent = self.settings.access.shadow_percent
+        if percent <= 0:
+            return None
+        return Shadow(
+            every=max(1, 100 // min(percent, 100)), report=lambda found: _log.error("engines disagree: %s", found)
+        )
 
     # -- what surfaces ask
 

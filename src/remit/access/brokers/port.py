@@ -46,7 +46,10 @@ class Broker(Protocol):
     async def close(self) -> None: ...
 
     async def mint(self, order: MintOrder) -> Minted:
-        """Create the credential and log in with it once. Raises `Unavailable` or `Rejected`; then it may or may not exist."""
+        """Create the credential and log in with it once.
+
+        Raises `Unavailable` or `Rejected`; then it may or may not exist.
+        """
         ...
 
     async def renew(self, principals: Sequence[str], expires: datetime) -> Sequence[str]:

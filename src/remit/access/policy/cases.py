@@ -161,4 +161,4 @@ def _difference(case: PolicyCase, decision: Decision) -> str:
 
 
 def _malformed(what: str) -> Rejected:
-    return Rejected("access.policy.cases", what, next_step="see docs/policy.md for the form of a case")
+    return Rejected("access.policy.cases", what, next_step="see docs/policies.md for the form of a case")

@@ -43,7 +43,7 @@ def _validate(sources: Sequence[PolicySource], vocabulary: Vocabulary) -> Iterat
             line=_line(source, message) if source else 1,
             policy=source.id if source else "",
             message=message,
-            next_step="`remit policy check --schema` shows what policies can name",
+            next_step="docs/policies.md lists what policies can name",
         )
 
 

@@ -167,7 +167,7 @@ class Pdp:
             return Judgement(False, verdict=verdict, asked=asked, disagreed=True)
         if not verdict.allowed or (verdict.errors and verdict.forbid_erred):
             return Judgement(False, verdict=verdict, asked=asked)
-        if not any([policy.obligations for policy in verdict.determining]):
+        if not any(policy.obligations for policy in verdict.determining):
             return Judgement(True, verdict=verdict, asked=asked)
         approved = asked.grant is not None and bool(asked.grant.approved)
         left = unmet(verdict.determining, asked.context, approved=approved, now_seconds=now_seconds)

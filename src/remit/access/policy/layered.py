@@ -20,7 +20,7 @@ class Layered(Generic[V]):
     a few hundred entries, whatever the size.
     """
 
-    __slots__ = ("_base", "_middle", "_top", "_filled", "get")
+    __slots__ = ("_base", "_filled", "_middle", "_top", "get")
 
     def __init__(
         self,

@@ -105,7 +105,11 @@ def activate(
     """
     version = unit.access.policy_version(version_id)
     if version is None:
-        raise NotFound("access.policy.unknown", f"no policy version `{version_id[:40]}`", next_step="`remit policy ls`")
+        raise NotFound(
+            "access.policy.unknown",
+            f"no policy version `{version_id[:40]}`",
+            next_step="`remit policy activate` lists those that wait",
+        )
     if version.state is VersionState.ACTIVE:
         raise Conflict("access.policy.active", f"the version `{version_id}` is active already")
     if four_eyes and version.by == by:

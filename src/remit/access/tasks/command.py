@@ -117,7 +117,7 @@ def _find(name: str, search: str) -> str:
     if "/" in name:
         return os.path.abspath(name)  # noqa: PTH100  (Path.resolve would follow links: argv[0] keeps the name used)
     for folder in search.split(os.pathsep):
-        path = os.path.join(os.path.abspath(folder or "."), name)  # noqa: PTH100, PTH118
+        path = os.path.join(os.path.abspath(folder or "."), name)  # noqa: PTH100
         if os.path.isfile(path) and os.access(path, os.X_OK):  # noqa: PTH113
             return path
     raise NotFound(

@@ -65,7 +65,7 @@ class Call:
             raise Denied(
                 "surface.person.required",
                 f"{what} needs a registered person's own credential",
-                next_step="enrol with `remit person enrol NAME`, then repeat the command",
+                next_step="enrol with `remit people enrol NAME`, then repeat the command",
             )
         return self.caller.approver
 

@@ -49,6 +49,7 @@ COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("entry ls", "trust:entry_ls", "Who is it?", "List registration entries."),
     ("entry rm", "trust:entry_rm", "Who is it?", "Remove a registration entry."),
     ("policy apply", "policy:apply", "What may it do?", "Check Cedar policies and put them in force."),
+    ("policy activate", "policy:activate", "What may it do?", "Put a staged version in force, as another person."),
     ("policy check", "policy:check", "What may it do?", "Check policies against the schema; change nothing."),
     ("policy test", "policy:test", "What may it do?", "Run test cases (YAML) against policies."),
     ("policy show", "policy:show", "What may it do?", "Show the policies in force, or the starter policies."),

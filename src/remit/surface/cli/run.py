@@ -306,7 +306,7 @@ class _Supervisor:
                 _say(f"remit: revoked {one.principal} on {one.target}, but not proved: {one.trouble}")
             else:
                 _say(f"remit: {one.principal} on {one.target} is NOT contained yet: {one.trouble or 'still trying'}")
-                _say("  → remit leases ls --state revoking")
+                _say("  → remit leases")
 
     def _show_plan(self, planned: Any) -> int:
         import json

@@ -196,7 +196,7 @@ async def identity(surface: Surface, call: Call) -> Response:
         leases=facts["leases"],
         timeline=facts["timeline"],
         picture=render_svg(blast, limit=120),
-        blast_summary=f"{len(blast)} things reached, score {summary['score']}.",
+        blast_summary=f"{len(blast)} {'thing' if len(blast) == 1 else 'things'} reached, score {summary['score']}.",
         blast_link=f"/api/v1/identities/{found}/blast",
     )
 
@@ -241,8 +241,10 @@ async def findings(surface: Surface, call: Call) -> Response:
             incident_rows(unit, limit=50),
         )
     )
+    subjects = {each.subject for each in rows if each.subject}
+    known = await surface.control.store.read(lambda unit: unit.inventory.resolve(subjects))
     return page("findings.html", here="/findings", rows=rows, counts=counts, severity=severity, text=text,
-                incidents=incidents)  # fmt: skip
+                incidents=incidents, known=known)  # fmt: skip
 
 
 async def leases(surface: Surface, call: Call) -> Response:

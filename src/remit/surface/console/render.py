@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
 from remit.kernel.clock import rfc3339
@@ -39,6 +40,7 @@ def _environment() -> Environment:
     environment.filters["ago"] = _ago
     environment.filters["iso"] = _iso
     environment.filters["where"] = short_place
+    environment.filters["words"] = _words
     return environment
 
 
@@ -65,6 +67,15 @@ def _moment(value: datetime | str) -> datetime:
 
 def _iso(value: datetime | str) -> str:
     return rfc3339(_moment(value))
+
+
+def _words(text: str) -> Markup:
+    """A sentence of ours: what stands in backticks becomes code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)  # an odd backtick is a backtick
+    code = Markup("<code>{}</code>")
+    return Markup("").join(code.format(part) if at % 2 else escape(part) for at, part in enumerate(parts))
 
 
 def _ago(value: datetime | str) -> str:

@@ -273,7 +273,7 @@ class Sheet:
             f"{known.what if known else 'secret'} `{label}` lies in clear in {self.file.name}",
             f"anyone who reads the file has it; it stays valid there {where}",
             f"see what it opens with `remit blast {node}`, give the job a credential per task with `remit run`, "
-            f"then `remit rotate {node}`",
+            f"then replace it where it counts, and `remit revoke {node} --dry-run`",
             subject=node,
             line=line,
         )
@@ -371,7 +371,8 @@ class Sheet:
                 Severity.HIGH,
                 f"every account of this host can read {self.file.name}",
                 f"it holds {len(set(self._exposed))} secret(s); neither it nor a directory above it keeps others out",
-                f"chmod go-rwx {self.file.path}; then treat what it holds as known: `remit rotate {self._exposed[0]}`",
+                f"chmod go-rwx {self.file.path}; then treat what it holds as known: "
+                f"`remit revoke {self._exposed[0]} --dry-run`",
                 subject=self._exposed[0],
             )
         facts = tuple(self._facts.values())

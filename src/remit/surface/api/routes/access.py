@@ -19,6 +19,7 @@ from remit.access.policy.compile import compile_policies
 from remit.access.policy.replay import replay
 from remit.access.targets import parse_need
 from remit.access.tasks.command import measure, open_command
+from remit.kernel.canonical import Json
 from remit.kernel.errors import Conflict, NotFound, Rejected
 from remit.kernel.ids import name as urn
 from remit.surface.api.route import Call, Route, Text
@@ -105,14 +106,35 @@ async def apply_policies(call: Call) -> Any:
         if active is not None and active.digest == lifecycle.text_digest(body.text):
             return cast(lifecycle.PolicyVersion, active)  # applying the same text again changes nothing
         staged = lifecycle.stage(unit, body.text, by=by)
-        if several and call.query.get("stage"):
-            return staged
+        if several:
+            return staged  # where there is a second person, one stages and the other puts in force
         return lifecycle.activate(unit, staged.id, by=by, attester=control.keys)
 
     version = await control.store.write(work)
     await control.changed()
     return {"id": version.id, "digest": version.digest, "state": version.state.value,
             "count": len(control.feed.cell.current().policies.policies)}  # fmt: skip
+
+
+async def activate_policies(call: Call) -> Any:
+    by = call.require_person("putting policies in force")
+    control = call.control
+    wanted = call.path["version"]
+
+    def work(unit: Any) -> lifecycle.PolicyVersion:
+        version = lifecycle.activate(unit, wanted, by=f"person:{by.name}", attester=control.keys, four_eyes=True)
+        unit.record("governance.approval.signed", actor=f"person:{by.name}", subject=wanted,
+                    data={"digest": version.digest, "approval": by.evidence()})  # fmt: skip
+        return version
+
+    version = await control.store.write(work)
+    await control.changed()
+    return {"id": version.id, "digest": version.digest, "state": version.state.value}
+
+
+async def list_policies(call: Call) -> Any:
+    versions = await call.control.store.read(lambda unit: unit.access.policy_versions(limit=50))
+    return [{**msgspec.to_builtins(each), "text": each.text} for each in versions]
 
 
 async def show_policies(call: Call) -> Any:
@@ -265,6 +287,7 @@ async def remove_task(call: Call) -> Any:
 
 async def request_grant(call: Call) -> Any:
     body: NewGrant = call.body
+    by = call.require_person("asking for a grant")
     definition = await call.control.tasks.get(body.task)
     if definition is None:
         raise NotFound(
@@ -272,7 +295,7 @@ async def request_grant(call: Call) -> Any:
         )
     needs = [parse_need(each) for each in body.needs]
     grant = await call.control.grants.request(
-        definition, needs, life=timedelta(seconds=body.seconds), reason=body.reason, actor=call.caller.actor
+        definition, needs, life=timedelta(seconds=body.seconds), reason=body.reason, actor=f"person:{by.name}"
     )
     return _grant(grant)
 
@@ -292,6 +315,11 @@ async def approve_grant(call: Call) -> Any:
     signature = control.keys.sign("approval", approval_content(approver, now, body.digest))
     approval = Approval(approver=approver, time=now, digest=body.digest, signature=signature)
     grant = await control.grants.approve(call.path["grant"], approval)
+    # The person's own signature beside ours: it can be checked years later against the key that was enrolled.
+    evidence: dict[str, Json] = {"digest": body.digest, "approval": by.evidence()}
+    await control.store.write(
+        lambda unit: unit.record("governance.approval.signed", actor=approver, subject=grant.id, data=evidence)
+    )
     await control.synchronise()
     return _grant(grant)
 
@@ -366,6 +394,14 @@ ROUTES = [
         tag=_TAG,
     ),
     Route(method="GET", path="/api/v1/policies", summary="The policies in force", handler=show_policies, tag=_TAG),
+    Route(method="GET", path="/api/v1/policies/versions", summary="Policy versions", handler=list_policies, tag=_TAG),
+    Route(
+        method="POST",
+        path="/api/v1/policies/{version}/activate",
+        summary="Put a staged version in force, as another person",
+        handler=activate_policies,
+        tag=_TAG,
+    ),
     Route(
         method="POST",
         path="/api/v1/policies/replay",

@@ -90,7 +90,7 @@ def people_ls(*, where: Listing | None = None) -> None:
                 ("enrolled", "since"),
                 ("enrolled_by", "by"),
             ],
-            empty="nobody is registered: the first `--signed` command enrols you",
+            empty="nobody is registered: the first command that needs a person enrols you",
         )
 
 

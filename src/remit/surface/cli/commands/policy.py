@@ -53,7 +53,31 @@ def apply(
     if where.format != "table":
         emit(version, where.format)
     else:
+        if version["state"] == "staged":
+            say(f"staged {version['id']}; another person runs `remit policy activate {version['id']}`")
+            return
         say(f"in force: {version['count']} policies, version {version['id']} ({version['digest'][:19]}…)")
+
+
+def activate(version: str = "", /, *, where: Listing | None = None) -> None:
+    """Put a staged version in force, as another person than who staged it; without one, list the versions."""
+    where = where or Listing()
+    if version:
+        answer = where.admin.post(f"/api/v1/policies/{version}/activate", signed=True)
+        say(f"in force: {answer['id']} ({answer['digest'][:19]}…)")
+        return
+    rows = where.admin.get("/api/v1/policies/versions")
+    if where.format != "table":
+        emit(rows, where.format)
+        return
+    columns = [
+        ("id", "version"),
+        ("state", "state"),
+        ("created", "staged"),
+        ("by", "by"),
+        ("activated_by", "activated by"),
+    ]
+    show_table(rows, columns, empty="no policies yet")
 
 
 def check(path: Path, /, *, where: Listing | None = None) -> None:

@@ -271,7 +271,7 @@ def _unpinned(sheet: Sheet, server: Name, label: str, words: list[str], line: in
             Severity.MEDIUM,
             f"MCP server {clean(label, 60)} runs whatever version of its package is newest",
             "a new release runs with the agent's rights the next time that it starts",
-            "pin an exact version (`package@1.2.3`) or a digest, and let the agent use tools through `remit gateway`",
+            "pin an exact version (`package@1.2.3`) or a digest",
             subject=server,
             line=line,
         )
