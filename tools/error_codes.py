@@ -41,6 +41,7 @@ TITLES = {
     "inventory": ("What exists?", "Sources, identities, connectors."),
     "kernel": ("Words that everybody speaks", "Settings, plug-ins, canonical bytes."),
     "ledger": ("How do we prove it?", "Entries, tiles, checkpoints, proofs."),
+    "providers": ("The outside world", "What other systems answer, and what their clients need."),
     "storage": ("Where is it kept?", "The data directory, the database, the keys."),
     "surface": ("How is it reached?", "Listeners, the console, the command line."),
     "trust": ("Who is it, really?", "SVIDs, entries, attestation, authorities."),

@@ -36,7 +36,7 @@ class Leaving:
 
     person: Person
     orphans: tuple[Orphan, ...]
-    """At most the first 500; `remit people orphans` lists all."""
+    """At most the first 500."""
     count: int
 
 

@@ -14,8 +14,8 @@ from remit.surface.cli.output import emit, plain, say, show_table
 
 def own(
     identity: str,
-    /,
     owner: Annotated[str, Parameter(help="A registered person or team; without one, the proposals are shown.")] = "",
+    /,
     *,
     where: Listing | None = None,
 ) -> None:
