@@ -116,6 +116,8 @@ def test_a_killed_supervisor_ends_the_session_and_the_role(scene: tuple[Stage, D
     running.communicate()
     until(lambda: not database.roles())
     assert not database.query("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
+    # The role goes before the proof is written: the agent is killed only after that.
+    until(lambda: len(made.recorded("access.lease.revoked")) == 1)
     made.kill_agent()
     assert len(made.recorded("access.lease.revoked")) == 1
 
