@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 _MACHINE = re.compile(r"(?<![\w.$~/-])/(?:work|root|home/[a-z][\w-]*|Users/[A-Za-z][\w-]*)/[\w.]")
+_BUILD = re.compile(r"(?<![\w.$~/-])/work/[\w.]")
 _HOSTS = re.compile(r"\b(?:pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|proxy\.golang\.org|crates\.io)\b")
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://|--(?:extra-)?index-url|--find-links|--trusted-host")
 _ALLOWED = ("example", "test", "invalid", "local")
@@ -105,7 +106,7 @@ def migrations(root: Path) -> Iterator[str]:
 def tracked(root: Path) -> list[Path]:
     """Files that belong to the repository, or would at the next commit."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    done = subprocess.run(command, cwd=root, capture_output=True, check=True)  # noqa: S607
+    done = subprocess.run(command, cwd=root, capture_output=True, check=True)
     return [root / name for name in done.stdout.decode().split("\0") if name]
 
 
@@ -120,8 +121,8 @@ def machine_paths(root: Path) -> Iterator[str]:
         except UnicodeDecodeError:
             continue
         for number, line in enumerate(text.splitlines(), 1):
-            match = _MACHINE.search(line)
-            if match and not any(f"/{name}" in match[0] for name in _ALLOWED) and not _is_data(place):
+            match = (_BUILD if _is_data(place) else _MACHINE).search(line)
+            if match and not any(f"/{name}" in match[0] for name in _ALLOWED):
                 yield f"{place}:{number}: a path of one machine: `{match[0]}…`"
             if _HOSTS.search(line) and not place.endswith((".md", ".lock")) and not _is_data(place):
                 yield f"{place}:{number}: names the host of a registry"

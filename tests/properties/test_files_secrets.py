@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """No fact holds a secret, and no file ends a run: planted values in every format, and hostile bytes for every reader."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """The files connector on what real programs write: ssh-keygen, openssl, git."""
 
 from __future__ import annotations

@@ -21,6 +21,9 @@ import pytest
 from installation import Installation, environment, installation, plant
 from remit.kernel.errors import Denied, NotFound, Rejected
 from remit.surface.api.route import MAX_BODY_BYTES
+from stores import fresh_database, postgres
+
+__all__ = ["postgres"]
 
 PUBLIC = ("/healthz", "/readyz", "/keys", "/.well-known/authzen-configuration", "/ledger/checkpoint", "/ledger/key.pub")
 PROBLEM = "application/problem+json"
@@ -520,6 +523,28 @@ def test_state_without_its_key_file_is_refused_and_no_new_key_is_made() -> None:
         assert "storage.key.wrong" in made.cli("up", "--listen", "127.0.0.1:0", code=4).stderr
         kek.write_bytes(held)
         made.start()
+
+
+def test_on_postgresql_it_does_the_same_and_a_second_start_finds_everything(tmp_path: Path, postgres: Any) -> None:
+    place, secret = fresh_database("postgresql", tmp_path, postgres), "kV7pQz3nWm8rTs5yXb2dLc9gHf4j"
+    with installation("--database", place) as made:
+        made.json("discover", "files", plant(made.root / "tree", secret=secret))
+        made.cli("policy", "apply", _policy(made))
+        rows = made.json("ls")
+        assert {each["record"] for each in rows} == {"identity", "credential"}
+        assert ask(made, next(each["name"] for each in rows if each["record"] == "identity"))["decision"] is True
+        made.cli("claim", next(each["id"] for each in rows if each["record"] == "identity"))
+        assert not (made.data / "remit.db").exists()
+        made.stop()
+        made.start()
+        again = made.json("ls")
+        assert [each.get("id") for each in again] == [each.get("id") for each in rows]
+        assert "in force" not in made.cli("policy", "show").stderr and "permit" in made.cli("policy", "show").stdout
+        made.cli("ledger", "verify")
+        made.stop()
+        password = urlsplit(place).password or "none"
+        everything = b"".join(content for _, content in _everything_under(made.data)) + made.printed().encode()
+        assert secret.encode() not in everything and password.encode() not in everything
 
 
 # -- no secret anywhere

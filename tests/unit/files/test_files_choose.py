@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Which file goes to which reader, and what a path says of its purpose."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Whose a file is, and which machine it lies on."""
 
 from __future__ import annotations

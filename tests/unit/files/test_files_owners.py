@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """Owners: what CODEOWNERS, blame and comments say."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """What each reader understands of the files of the programs it knows."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """What is a secret, what is not, and what its shape tells."""
 
 from __future__ import annotations

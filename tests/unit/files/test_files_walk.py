@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """The walk: what it opens, what it leaves, and that it reports the difference."""
 
 from __future__ import annotations
@@ -129,7 +128,7 @@ def test_a_tree_deeper_than_the_bound_ends(tmp_path: Path) -> None:
 
 def test_names_that_are_no_text_are_shown_as_escapes(tmp_path: Path) -> None:
     directory = os.fsencode(tmp_path) + b"/\xff\xfe\n"
-    os.mkdir(directory)  # noqa: PTH102 - pathlib takes no bytes
+    os.mkdir(directory)
     descriptor = os.open(directory + b"/.env", os.O_CREAT | os.O_WRONLY)
     os.write(descriptor, ENV.encode())
     os.close(descriptor)

@@ -26,7 +26,7 @@ from remit.access.model import (
 from remit.kernel.errors import Denied, Misconfigured, Rejected, RemitError, Unavailable
 from remit.providers.postgres import leases, standing
 from remit.providers.postgres.address import Address
-from remit.providers.postgres.client import Server, connected, describe, translated_errors
+from remit.providers.postgres.client import Server, connected, databases, describe, translated_errors
 from remit.providers.postgres.desk import APPLICATION, Desk
 from remit.providers.postgres.inspection import inspect
 from remit.providers.postgres.leases import Locked, Trace
@@ -213,10 +213,7 @@ class PostgresBroker:
         """Install functions, DDL notes and reaper in every database, as a superuser; returns the databases."""
         script = installed_functions(instance, self._target.roles.values(), self._target.user)
         async with self._open_desk.seat() as seat:
-            rows = await seat.connection.fetch(
-                "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
-            )
-        names = [row["datname"] for row in rows]
+            names = await databases(seat.connection, templates=False)
         for name in names:
             address = replace(self._address, database=name)
             async with connected(address, self._secret) as connection:

@@ -75,7 +75,7 @@ class Connector(Protocol, Generic[Raw]):
 
     @property
     def scope(self) -> str:
-        """What part of the instance this run covers; facts outside it are not retired: a path, an account, a database."""
+        """What part of the instance this run covers: a path, an account, a database. Only its facts are retired."""
         ...
 
     def open(self) -> None:

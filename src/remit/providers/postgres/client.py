@@ -93,10 +93,10 @@ def place_fingerprint(address: Address) -> str:
     return "at-" + hashlib.sha256(f"{address.host.lower()}:{address.port}".encode()).hexdigest()[:16]
 
 
-async def databases(connection: Connection) -> list[str]:
-    """Every database that accepts connections, templates included, in the order of their names."""
-    rows = await connection.fetch("SELECT datname FROM pg_database WHERE datallowconn ORDER BY datname")
-    return [row["datname"] for row in rows]
+async def databases(connection: Connection, *, templates: bool = True) -> list[str]:
+    """Every database that accepts connections, in the order of their names."""
+    rows = await connection.fetch("SELECT datname, datistemplate FROM pg_database WHERE datallowconn ORDER BY datname")
+    return [row["datname"] for row in rows if templates or not row["datistemplate"]]
 
 
 @asynccontextmanager
