@@ -11,7 +11,7 @@ from remit.inventory.graph.model import Category, Edge, Node
 from remit.inventory.model import CredentialFact, EdgeFact, Fact, IdentityFact, Relation, ResourceFact
 from remit.inventory.ports import InventoryRows
 from remit.inventory.records import CredentialRecord, EdgeRecord
-from remit.kernel.ids import credential_name
+from remit.kernel.ids import credential_name, parse_name
 
 _BATCH = 500
 
@@ -117,7 +117,9 @@ def _resolve(rows: InventoryRows, edges: Iterable[Edge]) -> dict[str, str]:
     names = iter(dict.fromkeys(chain.from_iterable((edge.source, edge.target) for edge in edges)))
     aliases: dict[str, str] = {}
     while batch := list(islice(names, _BATCH)):
-        aliases.update((name, id) for name, id in rows.resolve(batch).items() if name != id)
+        # A credential resolves to its identity for people; in the graph it is a node of its own, on the way there.
+        found = rows.resolve(name for name in batch if not _is_credential(name))
+        aliases.update((name, id) for name, id in found.items() if name != id)
     return aliases
 
 
@@ -192,3 +194,8 @@ class _Aliases:
 
     def table(self) -> dict[str, str]:
         return {name: self.of(name) for name in list(self._up) if self.of(name) != name}
+
+
+def _is_credential(name: str) -> bool:
+    parts = parse_name(name)
+    return parts is not None and parts[0] == "credential" and parts[2] == "fingerprint"
