@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-_MACHINE = re.compile(r"(?<![\w.$~/-])/(?:work|root|home/[a-z][\w-]*|Users/[A-Za-z][\w-]*)/[\w.]")
-_BUILD = re.compile(r"(?<![\w.$~/-])/work/[\w.]")
+_PLACES = ("work", "root", r"home/[a-z][\w-]*", r"Users/[A-Za-z][\w-]*")
+_MACHINE = re.compile(rf"(?<![\w.$~/-])/(?:{'|'.join(_PLACES)})/[\w.]")
+_BUILD = re.compile(rf"(?<![\w.$~/-])/{_PLACES[0]}/[\w.]")
 _HOSTS = re.compile(r"\b(?:pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|proxy\.golang\.org|crates\.io)\b")
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://|--(?:extra-)?index-url|--find-links|--trusted-host")
 _ALLOWED = ("example", "test", "invalid", "local")

@@ -72,7 +72,7 @@ def test_a_tree_in_order_has_nothing_to_say(tree: Path) -> None:
         ),
         ("src/remit/storage/migrations/versions/0002_b.py", "pass\n", "has no `revision`"),
         ("README.md", "see /home/somebody/notes.txt\n", "a path of one machine"),
-        ("tests/a.py", "open('/work/x')\n", "a path of one machine"),
+        ("src/b.py", "open('/home/somebody/x')\n", "a path of one machine"),
         ("src/a.py", "INDEX = 'pypi.org'\n", "the host of a registry"),
         ("docs/a.md", "[gone](gone.md)\n", "`gone.md` leads nowhere"),
         ("docs/a.md", "[b](b.md#three)\n", "names no heading"),
