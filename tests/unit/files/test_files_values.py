@@ -18,6 +18,14 @@ from remit.inventory.connectors.files.values import (
 
 
 @pytest.mark.parametrize(
+    "value", ["${{ github.token }}", "${{ secrets.DEPLOY_KEY }}", "${{ steps.app.outputs.token }}"]
+)
+def test_an_expression_of_a_workflow_is_no_secret(value: str) -> None:
+    assert is_placeholder(value)
+    assert not is_placeholder(f"{value}tail-of-a-secret")
+
+
+@pytest.mark.parametrize(
     "value",
     ["", "${DB_PASSWORD}", "{{ vault.x }}", "$TOKEN", "%PASS%", "<your-token>", "changeme", "change-me-please", "your_api_key",
      "vault:secret/data/x#y", "op://vault/item/field", "ENC[AES256_GCM,data:x]", "xxxxxxxx", "********", "AKIAIOSFODNN7EXAMPLE",

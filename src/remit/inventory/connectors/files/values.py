@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from remit.inventory.model import Attribute, CredentialKind
 
 _REFERENCE = re.compile(
-    r"""\$\{[^}]*\}|\$\([^)]*\)|\$[A-Za-z_]\w*|\{\{.*\}\}|<[^<>]*>|%[A-Za-z_]\w*%|%\([^)]*\)s|__\w+__|\[[^\]]*\]
+    r"""\$\{\{[^{}]*\}\}|\$\{[^}]*\}|\$\([^)]*\)|\$[A-Za-z_]\w*|\{\{.*\}\}|<[^<>]*>|%[A-Za-z_]\w*%|%\([^)]*\)s|__\w+__|\[[^\]]*\]
     |(?:vault|op|ssm|aws-sm|gcpsm|gcp-sm|secretref|keyring|keychain|azurekeyvault|bws|doppler|file|env|ref\+\w+|sm|secret):.*
     |@Microsoft\.KeyVault.*|ENC\[.*|ENC\(.*|\$ANSIBLE_VAULT.*|arn:aws[\w-]*:(?:secretsmanager|ssm|kms):.*
     |projects/[^/]+/secrets/.*|/run/secrets/.*|AgE[A-Za-z0-9+/=]{100,}|process\.env\.\w+|os\.environ.*
