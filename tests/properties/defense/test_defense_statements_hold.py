@@ -19,7 +19,8 @@ def test_any_text_is_read(text: str) -> None:
 
 @given(st.text(alphabet="'\"$/*-;\\ aEset role\n()", max_size=200))
 def test_nasty_text_is_read(text: str) -> None:
-    classify(text)
+    for statement in classify(text):
+        assert len(statement.objects) <= 2 * MAX_OBJECTS
 
 
 @given(
