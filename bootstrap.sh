@@ -29,10 +29,12 @@ fi
 
 if [ -n "$uv" ] && [ -x "$uv" ]; then
   # The venv keeps its own tools: sync only what is in site-packages.
-  "$uv" pip sync --quiet --python .venv/bin/python --require-hashes requirements/dev.lock
+  "$uv" pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements/dev.lock
   "$uv" pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
 else
   .venv/bin/python -m ensurepip --default-pip >/dev/null
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 fi
+# Compiled once, here: where the environment forbids to write byte code, each start of each program would do it again.
+.venv/bin/python -m compileall -q -j 0 src tests bench >/dev/null || true

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from bench.race import QUICK, Row
 
-AREAS = ("product", "ledger")
+AREAS = ("product", "ledger", "trust", "access", "jit", "inventory", "graph")
 _FOLDER = Path(".bench")
 
 
@@ -56,7 +56,8 @@ def _print(out: Console, area: str, rows: Sequence[Row]) -> None:
         mark = Text("holds", style="green") if row.holds else Text("DOES NOT HOLD", style="bold red")
         ratio = "–" if row.ratio is None else f"{row.ratio:,.2f}"
         theirs = "missing" if row.theirs is None else f"{told['theirs']:,}"
-        table.add_row(row.name, f"{told['ours']:,} {row.unit}", row.against, theirs, ratio, f"{row.bar:g}", mark)
+        against = f"{row.against}: {row.missing}" if row.missing else row.against
+        table.add_row(row.name, f"{told['ours']:,} {row.unit}", against, theirs, ratio, f"{row.bar:g}", mark)
     out.print(table)
     out.print(f"[dim]{_FOLDER / area}.json[/dim]")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +29,8 @@ class Row:
     better: Better
     bar: float
     """The least acceptable ratio."""
+    missing: str = ""
+    """Why there is no peer."""
 
     @property
     def ratio(self) -> float | None:
@@ -41,7 +43,7 @@ class Row:
         return self.ratio is not None and self.ratio >= self.bar
 
     def as_json(self) -> dict[str, Any]:
-        return {
+        told: dict[str, Any] = {
             "name": self.name,
             "ours": _round(self.ours),
             "unit": self.unit,
@@ -51,6 +53,7 @@ class Row:
             "bar": self.bar,
             "holds": self.holds,
         }
+        return {**told, "missing": self.missing} if self.missing else told
 
 
 def scaled(full: int, quick: int) -> int:
@@ -79,6 +82,29 @@ def microseconds_each(work: Callable[[], object], count: int) -> float:
     for _ in range(count):
         work()
     return (time.perf_counter() - begun) / count * 1e6
+
+
+def cpu_microseconds_each(work: Callable[[], object], count: int) -> float:
+    """Mean cost of one call, in microseconds of CPU time of all our threads: neighbours disturb it least."""
+    begun = time.process_time()
+    for _ in range(count):
+        work()
+    return (time.process_time() - begun) / count * 1e6
+
+
+def waits(work: Callable[[], object], count: int) -> list[float]:
+    """How long each of `count` calls took, in microseconds of wall time, shortest first."""
+    found = []
+    for _ in range(count):
+        begun = time.perf_counter_ns()
+        work()
+        found.append((time.perf_counter_ns() - begun) / 1000)
+    return sorted(found)
+
+
+def percentile(found: Sequence[float], share: float) -> float:
+    """Of what is in order, that which `share` of it does not exceed."""
+    return found[min(len(found) - 1, int(len(found) * share))]
 
 
 def seconds_of(work: Callable[[], object]) -> float:

@@ -5,12 +5,19 @@ accident. Where a test cannot run even there, it is marked `may_skip("why")`, an
 
 - `may_skip`: needs what no ordinary user can be given (root, another uid).
 
+Properties are tried on the same examples each time, so that a failure can be had again; `EXPLORE=1` tries others.
+
+What a test leaves open is an error (`filterwarnings`), in whatever test the collector happens to run. It runs at the end
+of each module too, so that the module which left it is told; `-X tracemalloc=15` says where it was opened.
+
 The variable is taken out of the environment before anything is started: to Remit it would be an unknown setting.
 """
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +26,12 @@ from hypothesis import HealthCheck, settings
 _VARIABLE = "REMIT_TEST_NO_SKIP"
 
 settings.register_profile(
-    "remit", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    "remit",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    derandomize="EXPLORE" not in os.environ,
+    database=None,
 )
 settings.load_profile("remit")
 
@@ -37,6 +49,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell an xdist worker: the variable is gone when it starts."""
     node.workerinput["no_skip"] = node.config.stash[_NO_SKIP]
+
+
+@pytest.hookimpl
+def pytest_collection_finish() -> None:
+    """What importing the tests left is no garbage: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_left_open() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 @pytest.hookimpl(hookwrapper=True)

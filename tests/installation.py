@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ports import ended
 from remit.surface.cli.client import Admin
 
 ROOT = Path(__file__).parents[1]
 REMIT = (sys.executable, "-c", "import sys; from remit.surface.cli.entry import main; sys.argv[0] = 'remit'; main()")
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -35,6 +36,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "XDG_CONFIG_HOME": str(home / ".config"),
         "PYTHONPATH": str(ROOT / "src"),
         "NO_COLOR": "1",
+        "REMIT_TRUST_LISTEN": "127.0.0.1:0",
         **more,
     }
 
@@ -97,12 +99,12 @@ class Installation:
         said, deadline = b"", time.monotonic() + _START_SECONDS
         while not said.endswith(b"\n"):
             waiting = max(0.0, deadline - time.monotonic())
-            chunk = (
-                os.read(process.stdout.fileno(), 4096) if select.select([process.stdout], [], [], waiting)[0] else b""
-            )
-            if not chunk:
+            if not select.select([process.stdout], [], [], waiting)[0]:
                 self.stop(signal.SIGKILL)
                 raise AssertionError(f"the server did not get ready: {said!r}\n{self.printed()}")
+            if not (chunk := os.read(process.stdout.fileno(), 4096)):
+                self.stop(signal.SIGKILL)
+                raise ended(self.printed())
             said += chunk
         word, url = said.decode().split()
         assert word == "ready"
@@ -115,7 +117,7 @@ class Installation:
             return 0
         process.send_signal(number)
         try:
-            code = process.wait(30)
+            code = process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
@@ -148,7 +150,7 @@ class Installation:
     ) -> Iterator[HTTPResponse]:
         """One request to the TCP listener, with the headers as they stand."""
         place = urlsplit(self.url)
-        connection = HTTPConnection(str(place.hostname), place.port, timeout=30)
+        connection = HTTPConnection(str(place.hostname), place.port, timeout=60)
         try:
             connection.request(method, path, body=body or None, headers=dict(headers or {}))
             yield connection.getresponse()

@@ -35,7 +35,7 @@ async def connect(address: Address, password: str) -> Any:
         password=password,
         database=address.database,
         ssl=False,
-        timeout=15,
+        timeout=60,
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from ports import free_port
 from remit.providers.postgres.local_server import LocalServer, available_postgres, local_server
 
 __all__ = ["POSTGRES_MAJORS", "LocalServer", "available_postgres", "postgres_server"]
@@ -22,5 +23,7 @@ def postgres_server(major: int | None = None, *, settings: Mapping[str, str] | N
     majors = [found for found, _ in available_postgres()]
     if not majors or (major is not None and major not in majors):
         pytest.skip(f"postgres{'' if major is None else f' {major}'}: no initdb found")
-    with local_server(major=major, password=secrets.token_urlsafe(32), settings=settings) as server:
+    with local_server(
+        major=major, password=secrets.token_urlsafe(32), settings=settings, choose_port=free_port
+    ) as server:
         yield server

@@ -131,7 +131,7 @@ def machine_paths(root: Path) -> Iterator[str]:
 
 def _is_data(place: str) -> bool:
     """Whether a file is about paths: scanned trees, and the readers of them."""
-    return place.startswith(("tests/", "src/remit/inventory/connectors/", "bench/"))
+    return place.startswith(("tests/", "src/remit/inventory/connectors/", "src/remit/inventory/secrets/", "bench/"))
 
 
 def links(root: Path) -> Iterator[str]:

@@ -16,6 +16,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from remit.surface.cli.entry import COMMANDS
@@ -35,6 +36,7 @@ MEANING = {
 TITLES = {
     "access": ("What may it do, now?", "Policies, decisions, targets, tasks, grants and leases."),
     "agent": ("The agent", "`agent.sock`: what `remit run` asks for."),
+    "client": ("A program's own side", "`remit.client`, and the commands that stand on it."),
     "defense": ("What did it do, and what then?", "Incidents, responses, telemetry."),
     "demo": ("The demo", "The PostgreSQL that `remit demo` starts."),
     "governance": ("Who answers for it?", "People, owners, life cycle, exceptions."),
@@ -85,6 +87,27 @@ ELSEWHERE = (
 """Codes that no error class is given in the source."""
 
 
+@cache
+def _walk(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """A tree's nodes, walked once: every function of a file asks for them again."""
+    return tuple(ast.walk(tree))
+
+
+@cache
+def _functions(tree: ast.Module) -> tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]:
+    return tuple(each for each in _walk(tree) if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+@cache
+def _calls(tree: ast.Module) -> Mapping[str, list[ast.Call]]:
+    """A file's calls by the name that is called."""
+    found: dict[str, list[ast.Call]] = defaultdict(list)
+    for node in _walk(tree):
+        if isinstance(node, ast.Call):
+            found[_called(node)].append(node)
+    return found
+
+
 def codes_of(path: Path) -> Iterator[Found]:
     """The codes of one file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -93,11 +116,10 @@ def codes_of(path: Path) -> Iterator[Found]:
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
-    functions = [each for each in ast.walk(tree) if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    inside = {id(node) for function in functions for node in ast.walk(function)}
-    for call in _raised(node for node in ast.walk(tree) if id(node) not in inside):
+    inside = {id(node) for function in _functions(tree) for node in _walk(function)}
+    for call in _raised(node for node in _walk(tree) if id(node) not in inside):
         yield from _read(call, {}, constants)
-    for function in functions:
+    for function in _functions(tree):
         yield from _of_function(tree, function, constants)
 
 
@@ -116,9 +138,9 @@ def _raised(nodes: Iterable[ast.AST]) -> Iterator[ast.Call]:
 def _of_function(
     tree: ast.Module, function: ast.FunctionDef | ast.AsyncFunctionDef, constants: Mapping[str, ast.expr]
 ) -> Iterator[Found]:
-    callers = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _called(node) == function.name]
+    callers = _calls(tree).get(function.name, [])
     own = {arg.arg for arg in (*function.args.args, *function.args.kwonlyargs)}
-    for call in _raised(ast.walk(function)):
+    for call in _raised(_walk(function)):
         names = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
         local = {**constants, **_assigned(function, call)}
         if not names & own or not callers:
@@ -134,15 +156,14 @@ def _of_function(
 
 
 def _around(tree: ast.Module, call: ast.Call) -> ast.AST:
-    functions = [each for each in ast.walk(tree) if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    return next((each for each in reversed(functions) if any(node is call for node in ast.walk(each))), tree)
+    return next((each for each in reversed(_functions(tree)) if any(node is call for node in _walk(each))), tree)
 
 
 def _assigned(function: ast.AST, before: ast.Call) -> dict[str, ast.expr]:
     """Local names and what they were given last before a call."""
     line = getattr(before, "lineno", 10**9)
     found = {}
-    for node in sorted((n for n in ast.walk(function) if isinstance(n, ast.Assign)), key=lambda n: n.lineno):
+    for node in sorted((n for n in _walk(function) if isinstance(n, ast.Assign)), key=lambda n: n.lineno):
         if isinstance(node.targets[0], ast.Name) and node.lineno < line:
             found[node.targets[0].id] = node.value
     return found
@@ -205,6 +226,7 @@ def _text(node: ast.expr, known: Mapping[str, ast.expr], depth: int = 0) -> str:
     return "…"
 
 
+@cache
 def collect() -> dict[str, list[Found]]:
     """Every code, with the places that raise it; the most telling first."""
     found: dict[str, list[Found]] = defaultdict(list, {one.code: [one] for one in ELSEWHERE})
@@ -251,8 +273,9 @@ def _row(code: str, places: list[Found]) -> str:
 def unknown_commands(text: str) -> list[str]:
     """Commands that a next step names and that do not exist."""
     known = {path for path, *_ in COMMANDS} | {"run"}
+    known |= {path.rpartition(" ")[0] for path in known if path.count(" ") > 1}  # `gateway tools` of `gateway tools ls`
     parents = {path.split()[0] for path in known if " " in path}
-    named = [" ".join(match).strip() for match in re.findall(r"\bremit ([a-z]+)(?: ([a-z]+))?", text)]
+    named = [" ".join(match).strip() for match in re.findall(r"\bremit ([a-z][a-z0-9-]*)(?: ([a-z][a-z0-9-]*))?", text)]
     return [
         name
         for name in named

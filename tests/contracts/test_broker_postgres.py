@@ -26,7 +26,7 @@ class TestPostgresBroker(BrokerContract):
         return on_server()
 
 
-class TestInstalledBroker(BrokerContract):
+class TestPostgresInstalledBroker(BrokerContract):
     """As a login without any right, by the functions that a superuser installed."""
 
     def stage(self) -> AbstractAsyncContextManager[PostgresStage]:

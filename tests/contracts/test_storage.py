@@ -276,7 +276,7 @@ def test_a_reader_sees_one_moment_while_others_write(url: str) -> None:
     def query(unit: Any) -> tuple[int, int]:
         before = count(unit)
         if unit.conn.dialect.name == "sqlite":
-            assert gate.wait(20)
+            assert gate.wait(60)
         else:
             unit.conn.execute(text("SELECT pg_advisory_lock_shared(77)"))
         return before, count(unit)
@@ -342,17 +342,18 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def _kill_while_writing(place: str, folder: Path, delay: float) -> int:
-    """Start a process that writes in a loop, kill it after `delay` seconds; how many writes it had acknowledged."""
+def _kill_while_writing(place: str, folder: Path, wanted: int) -> int:
+    """Start a process that writes in a loop, kill it soon after so many writes; how many it had acknowledged."""
     process = subprocess.Popen(
         [sys.executable, "-c", _WRITER, place, str(folder)],
         stdout=subprocess.PIPE, text=True, env=environment(folder),
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    time.sleep(delay)
+    said = "".join(process.stdout.readline() for _ in range(wanted))
+    time.sleep(0.03)
     os.kill(process.pid, signal.SIGKILL)
-    said = process.stdout.read()
+    said += process.stdout.read()
     process.stdout.close()
     process.wait()
     return len(re.findall(r"\d+\n", said))
@@ -362,13 +363,13 @@ def test_killed_at_any_instant_it_loses_nothing_that_it_acknowledged(url: str, t
     folder = tmp_path / "ledger"
     folder.mkdir()
     acknowledged = 0
-    for delay in (0.03, 0.25, 0.6):
-        acknowledged += _kill_while_writing(url, folder, delay)
+    for wanted in (0, 10, 50):
+        acknowledged += _kill_while_writing(url, folder, wanted)
         rows, signed = asyncio.run(_reopen(url, folder))
         assert signed == rows >= acknowledged
         found = verify_directory(folder, parse_verifier_key((folder / "key.pub").read_text().strip()))
         assert found.size == rows
-    assert acknowledged > 50
+    assert acknowledged >= 60
 
 
 async def _reopen(place: str, folder: Path) -> tuple[int, int]:
@@ -567,7 +568,8 @@ def _differences(url: str) -> list[Any]:
 
     def compare(unit: Any) -> list[Any]:
         context = MigrationContext.configure(unit.conn, opts={"compare_type": True, "compare_server_default": True})
-        return list(compare_metadata(context, everything()))
+        # SQLite's index for text is made by the store itself, of tables that no other engine has.
+        return [each for each in compare_metadata(context, everything()) if "inventory_text" not in str(each)]
 
     async def scene() -> list[Any]:
         async with opened(url) as store:

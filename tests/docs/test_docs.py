@@ -93,11 +93,13 @@ def test_every_command_that_is_mentioned_exists() -> None:
     tops, parents = {path.split()[0] for path in PATHS}, {path.split()[0] for path in PATHS if " " in path}
     wrong = []
     for place, words in mentions():
-        parts = re.findall(r"^[a-z][a-z-]*(?: [a-z][a-z-]*)?", words)
+        parts = re.findall(r"^[a-z][a-z0-9-]*(?: [a-z][a-z0-9-]*)?", words)
         if not parts:  # an option, a value, an ellipsis
             continue
         first, _, second = parts[0].partition(" ")
-        known = first in tops and (first not in parents or not second or f"{first} {second}" in PATHS)
+        known = first in tops and (
+            first not in parents or not second or any(f"{path} ".startswith(f"{first} {second} ") for path in PATHS)
+        )
         if not known and "COMMAND" not in words:
             wrong.append(f"{place}: remit {words}")
     assert wrong == [], "\n".join(wrong)
@@ -135,8 +137,8 @@ def test_the_example_file_holds_every_default(tmp_path: Path) -> None:
 
 def test_every_plug_in_that_ships_is_told() -> None:
     from remit.defense import detections
+    from remit.inventory.connectors.catalog import connector_manifests
     from remit.trust.attestors import unix
-    from remit.wiring import connector_manifests
     from remit.wiring.brokers import broker_factories
 
     text = page("plugins.md")
@@ -201,3 +203,18 @@ def _tells(line: str, path: str) -> bool:
     start, _, rest = path.partition("{")
     words = [word for word in re.sub(r"\{?[^}/]*\}", "", rest).split("/") if word]
     return start.rstrip("/") in line and all(f"/{word}" in line for word in words)
+
+
+def test_the_table_of_brokers_has_every_property_of_the_contract_and_nothing_that_failed() -> None:
+    from remit.access.testing import BrokerContract
+    from remit.wiring.brokers import broker_factories
+
+    rows = [line.split(" | ") for line in (ROOT / "docs/brokers.md").read_text().splitlines() if line.startswith("| ")]
+    properties = {row[0].removeprefix("| ") for row in rows[1:]}
+    assert properties == {name[5:].replace("_", " ") for name in vars(BrokerContract) if name.startswith("test_")}
+    cells = {cell.strip(" |") for row in rows[1:] for cell in row[1:]}
+    assert cells <= {"held", "held *", "n/a"}
+    kinds = set(rows[0][1:])
+    named = {"mariadb": "Maria", "rabbitmq": "Rabbit"}
+    for broker in broker_factories():
+        assert any(named.get(broker.id, broker.id).lower() in kind.lower() for kind in kinds), broker.id

@@ -122,7 +122,7 @@ def test_blast_shows_paths_as_text_as_data_and_as_a_picture(user: Installation) 
 
 def test_own_proposes_and_claim_makes_the_first_person_answer(user: Installation) -> None:
     identity = one(user, "reporting")["id"]
-    assert set(user.json("own", identity)) == {"owner", "proposals"}
+    assert set(user.json("own", identity)) == {"owner", "proposals", "asked", "chain"}
     claimed = user.cli("claim", identity)
     assert "you answer for" in claimed.stderr
     (person,) = user.json("people", "ls")
@@ -293,7 +293,7 @@ def _on_a_terminal(user: Installation, more: dict[str, str]) -> str:
             break
         said += chunk
     os.close(here)
-    assert process.wait(30) == 1
+    assert process.wait(60) == 1
     return said.decode("utf-8", "replace")
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +82,24 @@ def test_who_stages_policies_does_not_put_them_in_force(people: tuple[Person, Pe
     assert "owner-required" in ana.types("policy", "show")
 
 
+def test_a_row_that_says_that_nobody_else_is_there_lets_nobody_act_alone(people: tuple[Person, Person]) -> None:
+    ana, _ = people
+    with closing(sqlite3.connect(ana.installation.data / "remit.db", timeout=60)) as conn, conn:
+        conn.execute("update governance_person set active = 0 where name = 'ben'")
+    ana.types("policy", "apply", ana.installation.root / "p.cedar")
+    assert "everything is denied" in ana.types("policy", "show")
+
+
+def test_whoever_joins_makes_their_own_key_and_another_registers_it(people: tuple[Person, Person]) -> None:
+    ana, _ = people
+    cora = Person(ana.installation, ana.installation.root / "cora.json")
+    told = cora.types("people", "enrol", "cora", "--email", "o'hara@example.org")
+    [line] = [each for each in told.splitlines() if each.startswith("remit people enrol")]
+    assert json.loads(cora.key.read_text())["seed"] not in told
+    ana.types(*shlex.split(line)[1:])
+    assert "in force" not in cora.types("policy", "apply", ana.installation.root / "p.cedar")
+
+
 def test_an_exception_is_asked_for_by_one_and_approved_by_another(people: tuple[Person, Person]) -> None:
     ana, ben = people
     made = ana.installation
@@ -144,7 +165,7 @@ def test_a_signed_command_cannot_be_sent_again(people: tuple[Person, Person]) ->
         import http.client
         import socket
 
-        connection = http.client.HTTPConnection("localhost", timeout=30)
+        connection = http.client.HTTPConnection("localhost", timeout=60)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.connect(str(made.data / "admin.sock"))
         connection.request("POST", target, body=body, headers=headers)
@@ -158,3 +179,14 @@ def test_a_signed_command_cannot_be_sent_again(people: tuple[Person, Person]) ->
     assert send(path, b"{}") == 400
     with pytest.raises(RemitError):
         admin.post(path, {})
+
+
+def test_who_is_not_registered_gets_a_key_and_the_line_that_registers_it() -> None:
+    with installation() as made:
+        ana, ben = Person(made, made.root / "ana.json"), Person(made, made.root / "ben.json")
+        ana.types("people", "enrol", "ana")
+        line = ben.types("people", "enrol", "ben", "--email", "ben@x.example").partition("\n")[0].split()
+        assert line[:6] == ["remit", "people", "enrol", "ben", "--email", "ben@x.example"] and ben.key.exists()
+        assert [each["name"] for each in made.json("people", "ls")] == ["ana"]
+        ana.types(*line[1:])
+        assert [each["name"] for each in made.json("people", "ls")] == ["ana", "ben"]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remit.inventory.graph import AccessGraph, Edge, blast
+from remit.inventory.graph.access_graph import _rows, _rows_at_once
+from remit.inventory.graph.blast import spread_compiled, spread_plainly
+from remit.inventory.graph.compiled import has_kernels
 from remit.inventory.model import Relation
 
 _NAMES = [f"n{at}" for at in range(9)]
@@ -74,3 +78,32 @@ def test_each_proof_is_a_path_of_the_graph_from_the_start(edges: list[Edge]) -> 
         assert all(edge in edges for edge in path)
         assert len(path) == reached.distance
         assert any(edge.conditions for edge in path) == reached.conditional
+
+
+@pytest.mark.skipif(not has_kernels(), reason="numba: not installed")
+@settings(deadline=None)
+@given(_edges)
+def test_the_compiled_search_finds_the_same_in_the_same_order(edges: list[Edge]) -> None:
+    graph = _graph(edges)
+    for origin in range(len(graph)):
+        *plain, certain = spread_plainly(graph, origin)
+        *compiled, also_certain = spread_compiled(graph, origin)
+        assert [list(each) for each in plain] == [each.tolist() for each in compiled]
+        assert certain == also_certain
+
+
+@pytest.mark.skipif(not has_kernels(), reason="numpy: not installed")
+@given(_edges)
+def test_rows_laid_at_once_are_those_laid_one_by_one(edges: list[Edge]) -> None:
+    graph = _graph(edges)
+    later = [bool(edge.conditions) for edge in graph.edges]
+    for keys, behind in ((graph.tails, later), (graph.heads, later), (graph.heads, None)):
+        assert _rows_at_once(keys, behind, len(graph)) == _rows(keys, behind, len(graph))
+
+
+@given(_edges)
+def test_reversed_rows_hold_each_edge_under_its_head(edges: list[Edge]) -> None:
+    graph = _graph(edges)
+    for node in graph.nodes:
+        assert graph.entering(node.name) == [edge for edge in graph.edges if edge.target == node.name]
+    assert all(graph.tails[edge] == tail for edge, tail in zip(graph.redge, graph.rtails, strict=True))

@@ -21,12 +21,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from remit.access.leases.engine import LeaseEngine
 from remit.access.leases.model import LIVE, LeaseFilter
-from remit.access.leases.testing import QUICK, FakeBrokers, LeaseWorld
-from remit.access.model import LeaseState, ProcessTask
+from remit.access.leases.testing import QUICK, FakeBrokers, LeaseWorld, number_of
+from remit.access.model import CgroupTask, LeaseState, ProcessTask
+from remit.access.tasks.kinds import BatchTask, Task
 from remit.kernel.clock import ManualClock
 from remit.kernel.errors import RemitError
 
 WAIT = timedelta(milliseconds=40)
+KINDS = ("process", "cgroup", "batch")
 MEANWHILE = ("the task ends", "revoke", "quarantine", "takeover", "cancel")
 """What may happen while a lease is being issued."""
 
@@ -77,13 +79,13 @@ class LeaseMachine(RuleBasedStateMachine):
         logging.getLogger("remit.access.leases").setLevel(logging.CRITICAL)
         self.loop = asyncio.new_event_loop()
         self.world = LeaseWorld(ManualClock(datetime(2026, 11, 22, tzinfo=UTC)))
-        self.running: list[ProcessTask] = []
+        self.running: list[Task] = []
         self.lives: list[Life] = []
         self.play(self.replace_engine())
 
     def play(self, scene: Awaitable[None]) -> None:
         async def run() -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 # Whether it died in this very scene or in the background of it is all the same.
                 with contextlib.suppress(Crash, RemitError):
                     await scene
@@ -103,6 +105,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.life = Life()
         self.lives.append(self.life)
         world = self.world
+        self.far = world.far()  # who waited for heartbeats is gone as well: how long each has left stands in its row
         self.engine = LeaseEngine(
             store=MortalStore(world, self.life),
             sealer=world.sealer,
@@ -115,8 +118,30 @@ class LeaseMachine(RuleBasedStateMachine):
             settings=QUICK,
         )
         await self.engine.adopt(exclusive=True)
+        await self.far.look()
+
+    def new_task(self, kind: str) -> Task:
+        task: Task = {"process": self.world.task, "cgroup": self.world.tree, "batch": self.world.batch}[kind]()
+        self.running.append(task)
+        return task
+
+    async def end(self, task: Task) -> None:
+        """The kernel says that it has ended; or its heart stops, while those of all others beat."""
+        self.running.remove(task)
+        if isinstance(task, ProcessTask | CgroupTask):
+            self.world.processes.end(number_of(task)[0])
+        else:
+            self.world.clock.advance(timedelta(seconds=61))
+            self.hearts_beat()
+            await self.far.look()
+
+    def hearts_beat(self) -> None:
+        for task in self.running:
+            if isinstance(task, BatchTask):
+                self.world.beat(task.run)
 
     @rule(
+        kind=st.sampled_from(KINDS),
         needs=st.integers(1, 3),
         steps=st.one_of(st.none(), st.integers(0, 25)),
         yields=st.integers(0, 12),
@@ -124,10 +149,11 @@ class LeaseMachine(RuleBasedStateMachine):
         meanwhile=st.sampled_from(("nothing", *MEANWHILE)),
         after=st.integers(0, 25),
     )
-    def start_task(self, needs: int, steps: int | None, yields: int, delay: int, meanwhile: str, after: int) -> None:
-        process = self.world.task()
-        self.running.append(process)
-        order = self.world.order(process, needs=needs, changes=self.engine.changes)
+    def start_task(
+        self, needs: int, steps: int | None, yields: int, delay: int, meanwhile: str, after: int, kind: str = "process"
+    ) -> None:
+        task = self.new_task(kind)
+        order = self.world.order(task, needs=needs, changes=self.engine.changes)
         self.life.left = steps
         self.world.target.yields = yields
         self.world.target.mint_delay = timedelta(milliseconds=delay)
@@ -137,8 +163,7 @@ class LeaseMachine(RuleBasedStateMachine):
             for _ in range(after):
                 await asyncio.sleep(0)
             if meanwhile == "the task ends":
-                self.running.remove(process)
-                self.world.processes.end(process.pid)
+                await self.end(task)
             elif meanwhile == "revoke":
                 where = LeaseFilter(identity="id_agent")
                 await self.engine.revoke(where, actor="person:ann", reason="leak", wait=timedelta(0))
@@ -156,11 +181,11 @@ class LeaseMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule(data=st.data(), steps=st.one_of(st.none(), st.integers(0, 12)))
     def end_task(self, data: st.DataObject, steps: int | None) -> None:
-        process = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        task = self.running[data.draw(st.integers(0, len(self.running) - 1))]
         self.life.left = steps
 
         async def scene() -> None:
-            self.world.processes.end(process.pid)
+            await self.end(task)
             await asyncio.sleep(0.005)
 
         self.play(scene())
@@ -176,11 +201,23 @@ class LeaseMachine(RuleBasedStateMachine):
         self.world.decisions.denied = {"id_agent"} if denied else set()
         self.play(self.engine.on_change("id_agent"))
 
-    @rule(minutes=st.integers(1, 20), steps=st.one_of(st.none(), st.integers(0, 8)))
-    def time_passes(self, minutes: int, steps: int | None) -> None:
-        self.world.clock.advance(timedelta(minutes=minutes))
+    @rule(minutes=st.integers(1, 20), steps=st.one_of(st.none(), st.integers(0, 8)), beating=st.booleans())
+    def time_passes(self, minutes: int, steps: int | None, beating: bool = True) -> None:
+        """A minute at a time; a run far from here beats, or all of them fall silent."""
         self.life.left = steps
-        self.play(self.engine.renew_due())
+
+        async def scene() -> None:
+            for _ in range(minutes if beating else 0):
+                self.hearts_beat()
+                self.world.clock.advance(timedelta(seconds=59))
+                await self.far.look()
+            if not beating:
+                self.running = [task for task in self.running if not isinstance(task, BatchTask)]
+                self.world.clock.advance(timedelta(minutes=minutes))
+                await self.far.look()
+            await self.engine.renew_due()
+
+        self.play(scene())
 
     @rule(up=st.booleans(), provable=st.booleans())
     def the_target_changes(self, up: bool, provable: bool) -> None:
@@ -198,19 +235,28 @@ class LeaseMachine(RuleBasedStateMachine):
         self.world.target.up = self.world.target.provable = True
         self.life.left = None
         self.play(asyncio.sleep(0))  # it may have died after the last scene
+        self.play(self.outlast())
         self.play(self.settled())
         world = self.world
         rows = world.store.access.lease_rows.values()
         active = {held.lease.principal for held in rows if held.state is LeaseState.ACTIVE}
         unknown = set(world.target.accounts) ^ active
         assert not unknown, [(held.state, held.lease.reason) for held in rows if held.lease.principal in unknown]
-        alive = {process.pid for process in self.running}
-        assert {held.lease.process.pid for held in rows if held.state is LeaseState.ACTIVE} <= alive
+        assert {held.lease.process for held in rows if held.state is LeaseState.ACTIVE} <= set(self.running)
         self.never_twice()
+
+    async def outlast(self) -> None:
+        """Whatever fell silent is lost by now, whoever watched it; whatever beats is not."""
+        self.hearts_beat()
+        self.world.clock.advance(timedelta(seconds=59))
+        self.hearts_beat()
+        await self.far.look()
+        self.world.clock.advance(timedelta(seconds=2))
+        await self.far.look()
 
     async def settled(self) -> None:
         """What an operator would wait for: the engine has done what it can, and has swept."""
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             # A zombie's mint may still be on its way: it lands, and the sweep after it finds it.
             await asyncio.sleep(0.01)
             unfinished = LIVE - {LeaseState.ACTIVE, LeaseState.UNPROVED}
@@ -220,6 +266,7 @@ class LeaseMachine(RuleBasedStateMachine):
             unproved = LeaseFilter(states=frozenset({LeaseState.UNPROVED}))
             await self.engine.revoke(unproved, actor="person:ann", reason="again", wait=timedelta(seconds=3))
             self.world.clock.advance(timedelta(minutes=1))
+            self.hearts_beat()
             await self.engine.sweep()
 
     def never_twice(self) -> None:

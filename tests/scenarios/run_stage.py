@@ -22,11 +22,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from remit.access.brokers.location import Location, read_location
 from remit.access.brokers.port import BrokerManifest, Check
+from remit.access.brokers.presentation import Credential, Presentation, url_of
 from remit.access.grants import Grants
+from remit.access.leases.cgroups import LocalCgroups
 from remit.access.leases.engine import LeaseEngine
 from remit.access.leases.model import LeaseSettings
 from remit.access.leases.processes import LocalProcesses
+from remit.access.leases.watching import TaskWatch
 from remit.access.model import (
     Decision,
     Effect,
@@ -94,6 +98,12 @@ class FolderFactory:
     def make(self, target: Target, secret: str) -> FolderBroker:
         return FolderBroker(target)
 
+    def locate(self, url: str) -> Location:
+        return read_location(url, schemes={self.id: 1}, write_as=f"{self.id}://USER@HOST")
+
+    def present(self, credential: Credential) -> Presentation:
+        return Presentation(url=url_of(self.id, credential))
+
 
 class FileSwitch:
     """Allows while a file does not exist."""
@@ -101,7 +111,7 @@ class FileSwitch:
     def __init__(self, denied: Path) -> None:
         self._denied = denied
 
-    async def decide(self, request: Request) -> Decision:
+    async def decide(self, request: Request, *, fulfils: frozenset[str] = frozenset()) -> Decision:
         allowed, now = not self._denied.exists(), datetime.now(UTC)
         effect = Effect.PERMIT if allowed else Effect.FORBID
         reason = Reason(id="switch", effect=effect, text="it is open" if allowed else "it is shut")
@@ -112,13 +122,13 @@ class State:
     """The parts of an installation below the agent, opened on DIR."""
 
     def __init__(self, folder: Path) -> None:
-        from remit.access.brokers.postgres import PostgresBrokerFactory
+        from remit.wiring.brokers import broker_factories
 
         self.folder = folder
         self.clock = SystemClock()
         self.store: Any = SqliteStore(folder / "remit.db", clock=self.clock, published=lambda events: None)
         self.keys = KeyRing(load_key_file(folder / "kek", create=True), load_key_file(folder / "fpk", create=True))
-        catalog: Any = Catalog("broker", (FolderFactory(), PostgresBrokerFactory()))
+        catalog: Any = Catalog("broker", (FolderFactory(), *broker_factories()))
         self.targets = Targets(store=self.store, sealer=self.keys, attester=self.keys, factories=catalog)
         self.tasks = Tasks(store=self.store, attester=self.keys)
 
@@ -144,7 +154,7 @@ async def serve(folder: Path) -> None:
         attester=state.keys,
         brokers=brokers,
         decisions=decisions,
-        processes=LocalProcesses(),
+        processes=TaskWatch(LocalProcesses(), LocalCgroups()),
         clock=state.clock,
         instance="scene001",
         settings=QUICK,
@@ -164,7 +174,8 @@ async def serve(folder: Path) -> None:
         clock=state.clock,
     )
     await engine.start(exclusive=True)
-    service = TaskService(starter=starter, engine=engine, brokers=brokers, peer_of=peer_of)
+    wait = timedelta(seconds=60)
+    service = TaskService(starter=starter, engine=engine, brokers=brokers, peer_of=peer_of, proof_wait=wait)
     changes: set[asyncio.Task[None]] = set()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, lambda: changes.add(loop.create_task(engine.on_change())))
@@ -282,7 +293,7 @@ class Stage:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def until(condition: Callable[[], bool], *, seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
     """Wait until it holds, or fail."""
     end = time.monotonic() + seconds
     while not condition():

@@ -22,7 +22,7 @@ def x509() -> dict[str, Any]:
 
     with WorkloadApiClient() as client:
         try:
-            context = client.fetch_x509_context(timeout=10)
+            context = client.fetch_x509_context(timeout=60)
         except PySpiffeError as error:
             return {"error": str(error)}
         return {
@@ -38,15 +38,15 @@ def jwt(audience: str, subject: str = "") -> dict[str, Any]:
 
     with WorkloadApiClient() as client:
         try:
-            svid = client.fetch_jwt_svid({audience}, SpiffeId(subject) if subject else None, timeout=10)
+            svid = client.fetch_jwt_svid({audience}, SpiffeId(subject) if subject else None, timeout=60)
         except PySpiffeError as error:
             return {"error": str(error)}
-        bundle = client.fetch_jwt_bundles(timeout=10).get_bundle_for_trust_domain(svid.spiffe_id.trust_domain)
+        bundle = client.fetch_jwt_bundles(timeout=60).get_bundle_for_trust_domain(svid.spiffe_id.trust_domain)
         assert bundle is not None
         by_bundle = JwtSvid.parse_and_validate(svid.token, bundle, {audience})
-        by_api = client.validate_jwt_svid(svid.token, audience, timeout=10)
+        by_api = client.validate_jwt_svid(svid.token, audience, timeout=60)
         try:
-            client.validate_jwt_svid(svid.token, audience + "x", timeout=10)
+            client.validate_jwt_svid(svid.token, audience + "x", timeout=60)
             other = "accepted"
         except PySpiffeError:
             other = "refused"
@@ -65,7 +65,7 @@ def watch(count: str) -> None:
     with WorkloadApiClient() as client:
         handle = client.stream_x509_contexts(updates.put, updates.put)
         for _ in range(int(count)):
-            context = updates.get(timeout=25)
+            context = updates.get(timeout=60)
             if isinstance(context, Exception):
                 raise context
             line = {
@@ -82,7 +82,7 @@ def save(folder: str) -> dict[str, Any]:
     from spiffe import WorkloadApiClient
 
     with WorkloadApiClient() as client:
-        context = client.fetch_x509_context(timeout=10)
+        context = client.fetch_x509_context(timeout=60)
     Path(folder, "svid.pem").write_bytes(context.default_svid.leaf.public_bytes(Encoding.PEM))
     Path(folder, "bundle.pem").write_bytes(b"".join(root.public_bytes(Encoding.PEM) for root in _roots(context)))
     return {}
@@ -117,7 +117,7 @@ def inherit() -> None:
     http.send_headers(1, headers)
     http.send_data(1, b"\0\0\0\0\0", end_stream=True)
     connection.sendall(http.data_to_send())
-    connection.settimeout(10)
+    connection.settimeout(60)
     while data := connection.recv(65536):
         for event in http.receive_data(data):
             if isinstance(event, (h2.events.ResponseReceived, h2.events.TrailersReceived)):

@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from ports import free_port
 from remit.inventory.connectors.aws import AwsConnector, FileSource, LiveSource
+from remit.inventory.connectors.aws.organization import guards_of
 from remit.inventory.connectors.port import Scan
 from remit.inventory.graph import AccessGraph, Blast, blast, graph_from_facts, render_svg
-from remit.inventory.model import CredentialFact, Fact, FindingFact, IdentityFact, Skipped
+from remit.inventory.model import CredentialFact, EdgeFact, Fact, FindingFact, IdentityFact, Skipped
 from remit.kernel.errors import Misconfigured, Unavailable
 from remit.kernel.ids import Name, credential_name, name
 from remit.providers.aws import IamReader
@@ -93,6 +95,7 @@ def test_the_findings_are_exactly_these(facts: list[Fact]) -> None:
     rules = sorted({fact.rule for fact in facts if isinstance(fact, FindingFact)})
     assert rules == [
         "aws.administrator",
+        "aws.conditional-path-to-admin",
         "aws.dormant-role",
         "aws.trust-any-subject",
         "aws.trust-no-external-id",
@@ -250,14 +253,59 @@ def test_an_unknown_profile_is_misconfigured(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_a_dead_endpoint_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    import socket
-
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     with pytest.raises(Unavailable) as error:
         AwsConnector(LiveSource(IamReader(endpoint=f"http://127.0.0.1:{port}", attempts=1))).open()
     assert error.value.code == "providers.aws.unreachable"
     assert error.value.retry_after
+
+
+def test_policies_of_buckets_and_keys_are_read_live(cloud: Any) -> None:
+    import boto3
+
+    reader = "arn:aws:iam::123456789012:user/ana"
+    statement = {"Effect": "Allow", "Principal": {"AWS": reader}, "Action": "s3:GetObject"}
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket="ledger")
+    s3.put_bucket_policy(Bucket="ledger", Policy=_document({**statement, "Resource": "arn:aws:s3:::ledger/*"}))
+    boto3.client("sqs", region_name="us-east-1").create_queue(QueueName="orders")
+    boto3.client("sns", region_name="us-east-1").create_topic(Name="news")
+    boto3.client("kms", region_name="us-east-1").create_key()
+    boto3.client("secretsmanager", region_name="us-east-1").create_secret(Name="s", SecretString="x")
+    facts = _discover(_live())
+    assert [fact for fact in facts if isinstance(fact, Skipped) and fact.what.endswith("Policies")] == []
+    edges = [fact for fact in facts if isinstance(fact, EdgeFact)]
+    (edge,) = [
+        one
+        for one in edges
+        if one.target == name("aws", "123456789012", "s3", "ledger")
+        and one.source == name("aws", "123456789012", "user", "ana")
+    ]
+    assert (edge.actions, edge.conditions) == (("s3:GetObject",), ())
+
+
+def test_policies_of_the_organisation_are_read_live(cloud: Any) -> None:
+    import boto3
+
+    organizations = boto3.client("organizations", region_name="us-east-1")
+    organizations.create_organization(FeatureSet="ALL")
+    root = organizations.list_roots()["Roots"][0]["Id"]
+    unit = organizations.create_organizational_unit(ParentId=root, Name="apps")["OrganizationalUnit"]["Id"]
+    document = _document({"Effect": "Deny", "Action": "ec2:*", "Resource": "*"})
+    policy = organizations.create_policy(
+        Name="no-machines", Description="-", Content=document, Type="SERVICE_CONTROL_POLICY"
+    )["Policy"]["PolicySummary"]["Id"]
+    organizations.attach_policy(PolicyId=policy, TargetId=root)
+    reader = IamReader()
+    reader.open()
+    member = organizations.create_account(AccountName="m", Email="m@example.com")["CreateAccountStatus"]["AccountId"]
+    organizations.move_account(AccountId=member, SourceParentId=root, DestinationParentId=unit)
+    told = reader.organization(member)
+    reader.close()
+    guards, unreadable = guards_of(told, member)
+    assert unreadable == []
+    assert guards.levels[0][-1].label == "SCP no-machines"
+    assert guards.path.endswith(f"/{root}/{unit}/")

@@ -33,7 +33,7 @@ def connections(server: Installation, count: int) -> list[socket.socket]:
     place = urlsplit(server.url)
     made = []
     for _ in range(count):
-        each = socket.create_connection((str(place.hostname), place.port or 0), timeout=10)
+        each = socket.create_connection((str(place.hostname), place.port or 0), timeout=60)
         each.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         made.append(each)
     return made
@@ -55,7 +55,7 @@ def test_slow_connections_keep_nobody_out(server: Installation) -> None:
 def test_a_request_that_never_ends_is_hung_up_on(server: Installation) -> None:
     (slow,) = connections(server, 1)
     with closing(slow):
-        slow.settimeout(40)
+        slow.settimeout(60)
         begun = time.monotonic()
         assert slow.recv(1) == b""
         assert time.monotonic() - begun < 35
@@ -103,10 +103,10 @@ def test_a_registered_workload_does_not_administrate(server: Installation, tmp_p
         pytest.skip("curl: not found")
     shutil.copy(os.path.realpath(real), program)
     ask = [program, "-s", "--unix-socket", server.data / "admin.sock", "http://localhost/api/v1/summary"]
-    free = subprocess.run(ask, capture_output=True, text=True, timeout=30, check=False).stdout
+    free = subprocess.run(ask, capture_output=True, text=True, timeout=60, check=False).stdout
     assert '"instance"' in free
     server.cli("entry", "create", "--spiffe-id", "spiffe://remit.local/agent", "--selector", f"unix:path:{program}")
-    bound = subprocess.run(ask, capture_output=True, text=True, timeout=30, check=False).stdout
+    bound = subprocess.run(ask, capture_output=True, text=True, timeout=60, check=False).stdout
     assert "surface.peer.governed" in bound
     assert server.json("ls") is not None
 

@@ -89,7 +89,7 @@ class Loops:
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
 
 
 def descendants(pids: list[int]) -> set[int]:

@@ -48,7 +48,7 @@ def over_admin(
     server: Installation, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
 ) -> tuple[int, Mapping[str, str], bytes]:
     """One request to admin.sock, as anybody with a socket and bytes can make it."""
-    connection = http.client.HTTPConnection("localhost", timeout=30)
+    connection = http.client.HTTPConnection("localhost", timeout=60)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.connect(str(server.data / "admin.sock"))
     connection.request(method, path, body=body or None, headers=dict(headers or {}))
@@ -92,7 +92,24 @@ def test_every_other_operation_answers_401_without_proof(server: Installation) -
             assert problem(raw)["code"] == "surface.proof.missing"
     assert asked > 30
     opened = {path for path, each in document["paths"].items() for one in each.values() if one.get("security") == []}
-    assert opened == {"/healthz", "/readyz", "/keys", "/.well-known/authzen-configuration", "/ledger/{path}"}
+    # The endpoints of OAuth authenticate their callers themselves; lists and keys are for verifiers anywhere.
+    oauth = {"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke", "/oauth2/keys", "/keys"}
+    known = {"authzen-configuration", "oauth-authorization-server", "oauth-protected-resource", "openid-configuration"}
+    lists = {"/bundle", "/crl", "/crl/{authority}", "/statuslists", "/statuslists/{list}"}
+    lists |= {"/ssh-ca.pub", "/trust/v1/agents/attest"}
+    # A run elsewhere proves itself by its platform's token and a key of its own, in the request.
+    runs = {"/api/v1/runs", "/api/v1/runs/{run}/heartbeat", "/api/v1/runs/{run}/end"}
+    for path in runs:
+        assert call(server, "POST", path.replace("{run}", "x"))[0] in (400, 401), path
+    assert opened == {
+        "/healthz",
+        "/readyz",
+        "/ledger/{path}",
+        *oauth,
+        *lists,
+        *runs,
+        *(f"/.well-known/{each}" for each in known),
+    }
 
 
 @pytest.mark.parametrize(
@@ -192,7 +209,8 @@ def test_what_a_request_says_of_itself_makes_nobody_an_administrator(server: Ins
 def test_admin_sock_and_all_state_are_for_their_owner_alone(server: Installation) -> None:
     modes = {path.name: path.lstat().st_mode & 0o777 for path in server.data.iterdir()}
     assert server.data.stat().st_mode & 0o777 == 0o711
-    assert modes.pop("agent.sock") == 0o666
+    doors = ("agent.sock", "decide.sock", "enforce.sock", "ext-authz.sock")
+    assert {name: modes.pop(name) for name in doors} == dict.fromkeys(doors, 0o666)
     assert modes.pop("admin.sock") == 0o600
     assert {name: mode & 0o077 for name, mode in modes.items()} == dict.fromkeys(modes, 0)
 
@@ -219,10 +237,10 @@ def test_another_user_is_refused_by_the_file_and_by_the_kernels_word_on_the_peer
         sock = server.data / "admin.sock"
         probe = [sys.executable, "-c", _PROBE, str(sock)]
         server.root.chmod(0o711)
-        done = subprocess.run(probe, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(probe, capture_output=True, text=True, timeout=60, check=True)
         assert done.stdout.strip() == "refused by the file"
         sock.chmod(0o666)
-        done = subprocess.run(probe, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(probe, capture_output=True, text=True, timeout=60, check=True)
         status, _, body = done.stdout.partition(" ")
         assert (status, problem(body.encode())["code"]) == ("403", "surface.peer.refused")
         assert "65534" in body
@@ -238,7 +256,7 @@ def test_a_body_that_is_too_large_is_refused_without_being_kept(server: Installa
 
 def test_an_endless_chunked_body_is_cut_off(server: Installation) -> None:
     place = urlsplit(server.url)
-    with socket.create_connection((place.hostname, place.port), timeout=20) as sock:
+    with socket.create_connection((place.hostname, place.port), timeout=60) as sock:
         head = f"POST /api/v1/policies HTTP/1.1\r\nHost: {place.netloc}\r\nTransfer-Encoding: chunked\r\n\r\n"
         sock.sendall(head.encode())
         chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
@@ -254,7 +272,7 @@ def test_an_endless_chunked_body_is_cut_off(server: Installation) -> None:
 
 def test_endless_headers_are_cut_off(server: Installation) -> None:
     place = urlsplit(server.url)
-    with socket.create_connection((place.hostname, place.port), timeout=20) as sock:
+    with socket.create_connection((place.hostname, place.port), timeout=60) as sock:
         sock.sendall(f"GET /healthz HTTP/1.1\r\nHost: {place.netloc}\r\n".encode())
         sent = 0
         try:
@@ -503,7 +521,7 @@ def test_killed_in_the_middle_of_a_scan_it_starts_again_and_the_ledger_verifies(
         )  # fmt: skip
         time.sleep(0.8)
         made.stop(9)
-        assert scan.wait(30) in (0, 3)
+        assert scan.wait(60) in (0, 3)
         made.start()
         made.json("discover", "files", tree)
         assert len({each["id"] for each in made.json("ls") if each["record"] == "identity"}) > 0

@@ -9,10 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,94 +19,12 @@ from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
-from remit.kernel.clock import SystemClock
 from remit.surface.agent.peer import peer_of
-from remit.surface.agent.server import AgentServer, Limits
+from remit.surface.agent.server import Limits
 from remit.surface.agent.wire import workload_pb2 as wire
-from remit.surface.agent.wire.workload_grpc import SpiffeWorkloadAPIStub
 from remit.surface.agent.workload_api import serve_workload_api
-from remit.trust import AuthorityKind, Entry, TrustDomain, TrustService
-from remit.trust.testing import KeyedAttester, MemoryTrustStore, PlainSealer
-
-HEADER = {"workload.spiffe.io": "true"}
-ME = f"unix:uid:{os.getuid()}"
-CLIENT = Path(__file__).with_name("spiffe_client.py")
-
-
-@dataclass(slots=True)
-class Agent:
-    """A service on a socket, and what a test needs of both."""
-
-    path: Path
-    trust: TrustService
-    store: MemoryTrustStore
-    server: AgentServer
-    refused: set[str]
-
-    async def register(self, path: str = "/job", *selectors: str, hint: str = "") -> Entry:
-        return await self.trust.create_entry(
-            spiffe_id=f"spiffe://remit.test{path}", selectors=selectors or (ME,), actor="person:ann", hint=hint
-        )
-
-    async def client(self, verb: str, *arguments: str) -> Any:
-        """Run py-spiffe and return what it printed, parsed."""
-        process = await self.started(verb, *arguments)
-        out, err = await asyncio.wait_for(process.communicate(), 30)
-        assert process.returncode == 0, err.decode()
-        return json.loads(out)
-
-    async def started(self, verb: str, *arguments: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(CLIENT),
-            verb,
-            *arguments,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "SPIFFE_ENDPOINT_SOCKET": f"unix://{self.path}", "GRPC_VERBOSITY": "NONE"},
-        )
-
-
-@asynccontextmanager
-async def agent(*, limits: Limits | None = None, extra: tuple[Any, ...] = ()) -> AsyncIterator[Agent]:
-    clock = SystemClock()
-    store = MemoryTrustStore(clock)
-    refused: set[str] = set()
-    trust = TrustService(
-        store,
-        sealer=PlainSealer(),
-        attester=KeyedAttester(),
-        clock=clock,
-        trust_domain=TrustDomain("remit.test"),
-        admission=lambda entry: entry.id not in refused,
-    )
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        await trust.open()
-        server = await serve_workload_api(Path(folder) / "agent.sock", trust, extra, limits=limits)
-        try:
-            yield Agent(Path(folder) / "agent.sock", trust, store, server, refused)
-        finally:
-            server.close()
-            await server.wait_closed()
-            await trust.close()
-
-
-@asynccontextmanager
-async def channel(path: Path) -> AsyncIterator[SpiffeWorkloadAPIStub]:
-    opened = Channel(path=str(path))
-    try:
-        yield SpiffeWorkloadAPIStub(opened)
-    finally:
-        opened.close()
-
-
-def scenario(steps: Callable[[Agent], Any], *, loop: Any = None, **settings: Any) -> None:
-    async def run() -> None:
-        async with agent(**settings) as one:
-            await asyncio.wait_for(steps(one), 60)
-
-    with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(run())
+from remit.trust import AuthorityKind
+from workload_stage import HEADER, ME, Agent, channel, scenario
 
 
 async def refusal(call: Any) -> Status:
@@ -192,12 +106,12 @@ def test_py_spiffe_sees_a_rotation_pushed_on_its_open_stream() -> None:
         await one.register()
         process = await one.started("watch", "3")
         assert process.stdout is not None
-        first = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+        first = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
         old = next(a for a in one.trust.authorities() if a.kind is AuthorityKind.X509)
         await one.trust.rotate_authority(AuthorityKind.X509, actor="person:ann")
-        second = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+        second = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
         await one.trust.taint_authority(old.id, actor="person:ann")
-        third = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+        third = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
         await process.wait()
         # The new root is published beside the old one and the SVID stays; a taint replaces the SVID.
         assert (first["roots"], second["roots"]) == (1, 2)
@@ -323,7 +237,7 @@ def test_one_user_cannot_hold_more_connections_than_allowed() -> None:
     async def steps(one: Agent) -> None:
         def connect() -> socket.socket:
             opened = socket.socket(socket.AF_UNIX)
-            opened.settimeout(5)
+            opened.settimeout(60)
             opened.connect(str(one.path))
             return opened
 
@@ -440,7 +354,7 @@ def test_an_heir_of_a_dead_process_gets_nothing_over_its_connection() -> None:
         async with channel(one.path) as stub:
             await stub.FetchJWTSVID(wire.JWTSVIDRequest(audience=["a"]), metadata=HEADER)
         process = await one.started("inherit")
-        out, err = await asyncio.wait_for(process.communicate(), 30)
+        out, err = await asyncio.wait_for(process.communicate(), 60)
         assert json.loads(out) == {"status": str(Status.PERMISSION_DENIED.value)}, err.decode()
 
     scenario(steps)
@@ -484,7 +398,7 @@ def test_closing_the_server_ends_streams_and_removes_the_socket() -> None:
             await stream.send_message(wire.X509SVIDRequest(), end=True)
             await stream.recv_message()
             one.server.close()
-            await asyncio.wait_for(one.server.wait_closed(), 5)
+            await asyncio.wait_for(one.server.wait_closed(), 60)
             with pytest.raises((StreamTerminatedError, GRPCError, ConnectionError)):
                 await stream.recv_message()
                 await stream.recv_trailing_metadata()
@@ -544,7 +458,7 @@ def test_a_workload_of_another_user_is_told_apart() -> None:
             stdout=subprocess.PIPE,
         )
         assert process.stdout is not None
-        await asyncio.wait_for(process.stdout.readline(), 10)
+        await asyncio.wait_for(process.stdout.readline(), 60)
         protocol = next(iter(one.server._protocols))
         from remit.surface.agent.peer import peer_of_transport
 
@@ -566,7 +480,7 @@ def test_a_short_svid_is_renewed_on_its_open_stream() -> None:
         async with channel(one.path) as stub, stub.FetchX509SVID.open(metadata=HEADER) as stream:
             await stream.send_message(wire.X509SVIDRequest(), end=True)
             first = await stream.recv_message()
-            second = await asyncio.wait_for(stream.recv_message(), 10)
+            second = await asyncio.wait_for(stream.recv_message(), 60)
             await stream.cancel()
         assert first.svids[0].x509_svid != second.svids[0].x509_svid
 

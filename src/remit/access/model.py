@@ -8,21 +8,24 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
+import msgspec
+
+from remit.access.tasks.kinds import CgroupTask as CgroupTask
+from remit.access.tasks.kinds import ProcessTask as ProcessTask
+from remit.access.tasks.kinds import Task
 from remit.kernel.canonical import Json, digest
 from remit.kernel.clock import rfc3339
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entity:
+class Entity(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """A subject or resource as a caller names it: a type, and an id (any name that the registry knows)."""
 
     type: str
     id: str
-    properties: Mapping[str, Json] = field(default_factory=dict)
+    properties: Mapping[str, Json] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """May `subject` do `action` on `resource`?
 
     `claimed` is what the caller says (policies see it under `context.claimed`). `proven` is what an enforcement point
@@ -32,8 +35,12 @@ class Request:
     subject: Entity
     action: str
     resource: Entity
-    claimed: Mapping[str, Json] = field(default_factory=dict)
-    proven: Mapping[str, Json] = field(default_factory=dict)
+    claimed: Mapping[str, Json] = msgspec.field(default_factory=dict)
+    proven: Mapping[str, Json] = msgspec.field(default_factory=dict)
+
+    def proving(self, **facts: Json) -> Request:
+        """The same, with these proven facts besides."""
+        return msgspec.structs.replace(self, proven={**self.proven, **facts})
 
 
 class Effect(StrEnum):
@@ -81,6 +88,10 @@ class Decision:
     obligations: tuple[Obligation, ...] = ()
     snapshot: str = ""
     """Epoch and sequence of the snapshot that decided."""
+    policies: str = ""
+    """Digest of the policies in force then: by it they are found, and the decision is run again."""
+    bounds: str = ""
+    """The same of the bounds that hold partners; empty for who is nobody's partner."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +131,16 @@ class GrantState(StrEnum):
     APPROVED = "approved"
     DENIED = "denied"
     EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    VOIDED = "voided"
+    """Something changed after its approval: it is not what was approved."""
     ENDED = "ended"
+
+
+class GrantKind(StrEnum):
+    USUAL = "usual"
+    BREAK_GLASS = "break-glass"
+    """An emergency: one person's own signature, a hard cap, an alert, and a review afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +151,39 @@ class Approval:
     time: datetime
     digest: str
     signature: str
+    """Ours, over approver, time and digest."""
+    evidence: Mapping[str, Json] = field(default_factory=dict)
+    """The person's own: the signed command, its signature, and the body that it covers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantTerms:
+    """What was asked for beside scope and task, and under which conditions it may be answered."""
+
+    life: timedelta
+    """How long it holds, from its approval."""
+    pending: datetime
+    """Until when it can be answered."""
+    asker: str
+    """`person:NAME`, or the identity that asked for itself."""
+    policies: str = ""
+    """Digest of the policies in force when it was asked for."""
+    subject: str = ""
+    """Digest of what the identity was then: its names and its keys."""
+    requires: tuple[str, ...] = ()
+    """Who must approve, as the permits say it (`access.policy.approvals`)."""
+    kind: GrantKind = GrantKind.USUAL
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "life": int(self.life.total_seconds()),
+            "pending": rfc3339(self.pending),
+            "asker": self.asker,
+            "policies": self.policies,
+            "subject": self.subject,
+            "requires": list(self.requires),
+            "kind": self.kind.value,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,37 +200,31 @@ class Grant:
     decision: str
     created: datetime
     expires: datetime
-    """Hard expiry."""
+    """Hard expiry; of one that waits, when it can be answered no more."""
     state: GrantState
     reason: str = ""
     approvals: tuple[Approval, ...] = ()
+    terms: GrantTerms | None = None
+    """`None` for a run that policy allowed by itself."""
 
     @property
     def digest(self) -> str:
         """`sha256:<hex>` over what an approver answers for."""
-        return digest(
-            {
-                "id": self.id,
-                "identity": self.identity,
-                "task": self.task,
-                "task_digest": self.task_digest,
-                "needs": list(self.needs),
-                "expires": rfc3339(self.expires),
-            }
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessTask:
-    """A running process that a lease is bound to: boot, pid and start time name it for ever."""
-
-    boot_id: str
-    pid: int
-    start_ticks: int
-    """Field 22 of `/proc/PID/stat`."""
+        said: dict[str, Json] = {
+            "id": self.id,
+            "identity": self.identity,
+            "task": self.task,
+            "task_digest": self.task_digest,
+            "needs": list(self.needs),
+        }
+        if self.terms is None:
+            return digest({**said, "expires": rfc3339(self.expires)})
+        return digest({**said, "reason": self.reason, "terms": self.terms.as_json()})
 
 
 class LeaseState(StrEnum):
+    SPARE = "spare"
+    """Made ahead and parked: it admits nobody, and nobody holds it."""
     ISSUING = "issuing"
     """The name is committed; the credential may or may not exist on the target."""
     ACTIVE = "active"
@@ -203,7 +250,8 @@ class Lease:
     principal: str
     """The credential's name on the target: `remit_<instance>_<ulid>`."""
     state: LeaseState
-    process: ProcessTask | None
+    process: Task | None
+    """What it is bound to: a process of this machine, or another kind of task."""
     created: datetime
     expires: datetime
     """Native expiry on the target, renewed while the task lives."""
@@ -229,6 +277,8 @@ class MintOrder:
     expires: datetime
     label: str
     """`identity=… task=… lease=…`, written beside the credential on the target where it has a place for it."""
+    until: datetime | None = None
+    """When the grant ends whatever happens: the expiry of credentials that cannot be renewed."""
 
     def __repr__(self) -> str:
         return f"MintOrder(principal={self.principal!r}, role={self.role!r}, database={self.database!r})"
@@ -239,8 +289,9 @@ class Minted:
     """A credential that exists, and works: the broker logged in with it once."""
 
     principal: str
-    settings: Mapping[str, str]
-    """How to connect, without the secret: `host`, `port`, `dbname`, `user` … as the target's clients name it."""
+    settings: Mapping[str, str] = field(repr=False)
+    """How to connect, without the secret: `host`, `port`, `dbname`, `user` … as the target's clients name it; and what
+    the target itself chose, where it takes no secret of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from remit.access.brokers.port import Broker, BrokerManifest
+from remit.access.brokers.presentation import Credential, Presentation
 from remit.access.leases.model import HeldLease, LeaseFilter
-from remit.access.model import Decision, Grant, LeaseState, ProcessTask, Request, Target
+from remit.access.model import Decision, Grant, LeaseState, Request, Target
+from remit.access.tasks.kinds import Task
 from remit.access.tasks.model import TaskDefinition
 from remit.kernel.canonical import Json
 from remit.kernel.unit import Unit
 
+if TYPE_CHECKING:
+    from remit.access.tasks.far import StoredRun
+
 
 class DecisionPoint(Protocol):
-    """The PDP. An allow is durable before it is returned; `Unavailable` counts as a refusal."""
+    """The PDP. An allow is durable before it is returned; `Unavailable` counts as a refusal.
 
-    async def decide(self, request: Request) -> Decision: ...
+    `fulfils` are the kinds of obligation that the asker does itself: a permit that hangs on these alone is an allow.
+    """
+
+    async def decide(self, request: Request, *, fulfils: frozenset[str] = frozenset()) -> Decision: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,23 +67,27 @@ class Brokers(Protocol):
 
     async def targets(self) -> Sequence[str]: ...
     def manifest(self, system: str) -> BrokerManifest: ...
+    def present(self, system: str, credential: Credential) -> Presentation: ...
+
+
+class Ended(Protocol):
+    """Hears once that a task has ended, and why."""
+
+    def __call__(self, why: str = "the task ended", /) -> None: ...
 
 
 class Watched(Protocol):
-    """A process that is being watched; `close` forgets it, `kill` ends it."""
+    """A task that is being watched; `close` forgets it, `kill` ends it where that can be done from here."""
 
     def kill(self) -> None: ...
     def close(self) -> None: ...
 
 
 class Processes(Protocol):
-    """The processes of this machine."""
+    """Whoever knows when a task ends: the kernel, a platform, or a heartbeat that stays away."""
 
-    @property
-    def boot_id(self) -> str: ...
-
-    def watch(self, task: ProcessTask, ended: Callable[[], None]) -> Watched | None:
-        """Call `ended` once when the process ends; `None` when it is gone, or the number is another process's now."""
+    def watch(self, task: Task, ended: Ended) -> Watched | None:
+        """Call `ended` once when the task ends; `None` when it has, or when the name is another one's now."""
         ...
 
 
@@ -100,9 +112,12 @@ class StoredGrant:
     grant: Grant
     signature: str
     requested_by: str = ""
-    process: ProcessTask | None = None
+    process: Task | None = None
+    """What uses it: a process of this machine, or another kind of task."""
     proven: Mapping[str, Json] = field(default_factory=dict)
     ended: datetime | None = None
+    review: Mapping[str, Json] = field(default_factory=dict)
+    """Of an emergency: who looked at it afterwards, when, and what was found, signed."""
 
 
 class TargetRows(Protocol):
@@ -126,8 +141,13 @@ class GrantRows(Protocol):
     def insert_grant(self, stored: StoredGrant) -> None: ...
     def change_grant(self, stored: StoredGrant) -> None: ...
     def grant(self, grant_id: str) -> StoredGrant | None: ...
-    def grants(self, *, task: str = "", states: Collection[str] = (), limit: int = 1000) -> Sequence[StoredGrant]:
-        """Newest first."""
+    def grants(
+        self, *, task: str = "", states: Collection[str] = (), limit: int = 1000, asked: bool = False, kind: str = ""
+    ) -> Sequence[StoredGrant]:
+        """Newest first; `asked`: only those that were asked for, not those that a run was given by policy alone.
+
+        `kind` is that of a `GrantKind`, of those that were asked for.
+        """
         ...
 
 
@@ -145,7 +165,10 @@ class LeaseRows(Protocol):
         ...
 
     def claim_leases(self, holder: str, now: datetime, *, exclusive: bool, limit: int = 1000) -> Sequence[HeldLease]:
-        """Take live leases whose holder is dead (`exclusive`: everybody else's), each under the next epoch."""
+        """Take live leases whose holder is dead (`exclusive`: everybody else's), each under the next epoch.
+
+        With `exclusive` the sweeps that others claimed are the holder's too.
+        """
         ...
 
     def count_leases(self) -> Mapping[LeaseState, int]: ...
@@ -157,8 +180,33 @@ class LeaseRows(Protocol):
         ...
 
 
-class AccessRows(TargetRows, TaskRows, GrantRows, LeaseRows, Protocol):
-    """Everything that targets, tasks, grants and leases need."""
+class RunRows(Protocol):
+    """Runs of tasks far from here."""
+
+    def insert_run(self, run: StoredRun) -> None: ...
+    def run(self, run_id: str) -> StoredRun | None: ...
+    def run_by_key(self, key: str) -> StoredRun | None: ...
+    def runs(self, *, ids: Collection[str] = (), ended: bool = True, limit: int = 1000) -> Sequence[StoredRun]:
+        """Newest first."""
+        ...
+
+    def runs_by_id(self, ids: Collection[str]) -> Mapping[str, StoredRun]: ...
+
+    def open_runs(self, sender: str, now: datetime) -> int:
+        """How many it has; one that was never begun whole counts until its time is over."""
+        ...
+
+    def change_run(self, run: StoredRun, *, beats: int) -> bool:
+        """Write `run` if its row still counts `beats` and has not ended; tell whether it did."""
+        ...
+
+    def end_run(self, run_id: str, ended: datetime, why: str) -> bool:
+        """Close an open run and erase its answer; tell whether it was open."""
+        ...
+
+
+class AccessRows(TargetRows, TaskRows, GrantRows, LeaseRows, RunRows, Protocol):
+    """Everything that targets, tasks, grants, leases and runs need."""
 
 
 class AccessUnit(Unit, Protocol):

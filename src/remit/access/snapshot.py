@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from remit.access.policy.compile import CompiledPolicies
 from remit.access.policy.entities import EntityView
@@ -29,11 +30,13 @@ from remit.access.policy.values import Uid
 __all__ = [
     "Delta",
     "ExceptionFacts",
+    "Follower",
     "GrantFacts",
     "IdentityFacts",
     "ResourceFacts",
     "Snapshot",
     "SnapshotCell",
+    "difference",
 ]
 
 _MAX_VIEWS = 65_536
@@ -43,11 +46,13 @@ _MAX_CLOSURE = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """Changes from `sequence - 1` to `sequence` of `epoch`. In mappings, None removes."""
+    """Changes from `base` (by default `sequence - 1`) to `sequence` of `epoch`. In mappings, None removes."""
 
     epoch: int
     sequence: int
+    base: int | None = None
     policies: CompiledPolicies | None = None
+    bounds: CompiledPolicies | None = None
     identities: Mapping[str, IdentityFacts | None] = field(default_factory=dict)
     resources: Mapping[str, ResourceFacts | None] = field(default_factory=dict)
     grants: Mapping[str, GrantFacts | None] = field(default_factory=dict)
@@ -56,6 +61,13 @@ class Delta:
     quarantined: Mapping[str, str | None] = field(default_factory=dict)
     """Identity → why; None releases it."""
     exceptions: Mapping[str, ExceptionFacts | None] = field(default_factory=dict)
+    stepped_up: Mapping[str, int | None] = field(default_factory=dict)
+    """Who showed a second proof, by `step_up_key` → when, in seconds since 1970."""
+
+
+def step_up_key(identity: str, credential: str = "") -> str:
+    """Of whom a second proof counts: an identity, or one of its credentials alone."""
+    return f"{identity}/{credential}" if credential else identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,18 +78,22 @@ class Snapshot:
     epoch: int
     sequence: int
     heartbeat: float
+    bounds: CompiledPolicies | None = None
+    """What holds partners: asked before `policies` of every principal of a foreign trust domain. None refuses them."""
     gap: bool = False
     """A delta is missing: stale until a whole snapshot is loaded."""
     identities: Layered[IdentityFacts] = field(default_factory=Layered, repr=False)
     identity_names: Layered[str] = field(default_factory=Layered, repr=False)
     resources: Layered[ResourceFacts] = field(default_factory=Layered, repr=False)
-    resource_names: Layered[str] = field(default_factory=Layered, repr=False)
+    resource_names: Layered[tuple[str, ...]] = field(default_factory=Layered, repr=False)
+    """Another name → the resources that bear it, sorted: it means the first, in whatever order they came."""
     grants: Layered[GrantFacts] = field(default_factory=Layered, repr=False)
     revoked: Layered[str] = field(default_factory=Layered, repr=False)
     quarantined: Layered[str] = field(default_factory=Layered, repr=False)
     exceptions: Layered[ExceptionFacts] = field(default_factory=Layered, repr=False)
     excepted: Layered[tuple[str, ...]] = field(default_factory=Layered, repr=False)
     """Identity → ids of its exceptions."""
+    stepped_up: Layered[int] = field(default_factory=Layered, repr=False)
     _views: dict[tuple[str, str], Seen] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -94,6 +110,8 @@ class Snapshot:
         revoked: Mapping[str, str] | None = None,
         quarantined: Mapping[str, str] | None = None,
         exceptions: Iterable[ExceptionFacts] = (),
+        bounds: CompiledPolicies | None = None,
+        stepped_up: Mapping[str, int] | None = None,
     ) -> Snapshot:
         """Build a whole snapshot, known current at monotonic second `at`."""
         known = {facts.id: facts for facts in identities}
@@ -105,15 +123,17 @@ class Snapshot:
             epoch=epoch,
             sequence=sequence,
             heartbeat=at,
+            bounds=bounds,
             identities=Layered(known),
             identity_names=Layered({name: facts.id for facts in known.values() for name in (facts.name, *facts.names)}),
             resources=Layered(reached),
-            resource_names=Layered({name: facts.name for facts in reached.values() for name in facts.names}),
+            resource_names=_bearers(Layered(), Layered(), reached),
             grants=Layered({facts.id: facts for facts in grants}),
             revoked=Layered(dict(revoked or {})),
             quarantined=Layered(dict(quarantined or {})),
             exceptions=Layered(excused),
             excepted=_index_exceptions(empty, Layered(), excused),
+            stepped_up=Layered(dict(stepped_up or {})),
         )
 
     @property
@@ -132,23 +152,26 @@ class Snapshot:
         """
         if delta.epoch == self.epoch and delta.sequence <= self.sequence:
             return self
-        if delta.epoch != self.epoch or delta.sequence != self.sequence + 1:
+        follows = delta.sequence - 1 if delta.base is None else delta.base
+        if delta.epoch != self.epoch or follows != self.sequence:
             return replace(self, gap=True)
         seen_change = bool(delta.identities or delta.resources or delta.quarantined)
         return replace(
             self,
             policies=delta.policies or self.policies,
+            bounds=delta.bounds or self.bounds,
             sequence=delta.sequence,
             heartbeat=max(self.heartbeat, at),
             identities=self.identities.changed(delta.identities),
             identity_names=self.identity_names.changed(self._renamed_identities(delta.identities)),
             resources=self.resources.changed(delta.resources),
-            resource_names=self.resource_names.changed(self._renamed_resources(delta.resources)),
+            resource_names=_bearers(self.resource_names, self.resources, delta.resources),
             grants=self.grants.changed(delta.grants),
             revoked=self.revoked.changed(delta.revoked),
             quarantined=self.quarantined.changed(delta.quarantined),
             exceptions=self.exceptions.changed(delta.exceptions),
             excepted=_index_exceptions(self.excepted, self.exceptions, delta.exceptions),
+            stepped_up=self.stepped_up.changed(delta.stepped_up),
             _views={} if seen_change else self._views,
         )
 
@@ -164,19 +187,6 @@ class Snapshot:
                 renamed.update(dict.fromkeys((facts.name, *facts.names), facts.id))
         return renamed
 
-    def _renamed_resources(self, changes: Mapping[str, ResourceFacts | None]) -> dict[str, str | None]:
-        renamed: dict[str, str | None] = {}
-        for resource in changes:
-            before = self.resources.get(resource)
-            if before is not None:
-                renamed.update(
-                    dict.fromkeys(name for name in before.names if self.resource_names.get(name) == resource)
-                )
-        for facts in changes.values():
-            if facts is not None:
-                renamed.update(dict.fromkeys(facts.names, facts.name))
-        return renamed
-
     # What requests ask.
 
     def identity(self, name: str) -> IdentityFacts | None:
@@ -190,7 +200,9 @@ class Snapshot:
     def resource(self, kind: str, name: str) -> ResourceFacts | None:
         """The resource called `KIND/NAME`, or by `name` itself."""
         for each in (f"{kind}/{name}", name):
-            facts = self.resources.get(each) or self.resources.get(self.resource_names.get(each) or "")
+            facts = self.resources.get(each)
+            if facts is None and (bearers := self.resource_names.get(each)):
+                facts = self.resources.get(bearers[0])
             if facts is not None:
                 return facts
         return None
@@ -259,13 +271,22 @@ class SnapshotCell:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self._followers: list[Follower] = []
 
     def current(self) -> Snapshot:
         return self._snapshot
 
+    def follow(self, follower: Follower) -> Callable[[], None]:
+        """Call `follower` after each change, with its delta or None after a load; returns how to stop."""
+        self._followers.append(follower)
+        return lambda: self._followers.remove(follower)
+
     def apply(self, delta: Delta, *, at: float) -> bool:
         """Advance; False when a delta is missing and a whole snapshot must be loaded."""
-        self._snapshot = self._snapshot.with_delta(delta, at=at)
+        before = self._snapshot
+        self._snapshot = before.with_delta(delta, at=at)
+        if self._snapshot is not before:
+            self._tell(delta if not self._snapshot.gap else None)
         return not self._snapshot.gap
 
     def beat(self, at: float) -> None:
@@ -277,9 +298,81 @@ class SnapshotCell:
         before = self._snapshot
         if (snapshot.epoch, snapshot.sequence) < (before.epoch, before.sequence):
             return False
-        kept = {name: why for name, why in before.revoked.items() if name not in snapshot.revoked}
-        self._snapshot = replace(snapshot, revoked=snapshot.revoked.changed(kept))
+        self.begin(snapshot)
         return True
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Take a whole snapshot of a source that numbers anew; revocations seen before stay revoked all the same."""
+        kept = {name: why for name, why in self._snapshot.revoked.items() if name not in snapshot.revoked}
+        self._snapshot = replace(snapshot, revoked=snapshot.revoked.changed(kept))
+        self._tell(None)
+
+    def lose(self) -> None:
+        """Note that a change is missing: stale at once, until a whole snapshot is taken."""
+        if not self._snapshot.gap:
+            self._snapshot = replace(self._snapshot, gap=True)
+            self._tell(None)
+
+    def _tell(self, delta: Delta | None) -> None:
+        for follower in tuple(self._followers):
+            follower(delta)
+
+
+Follower = Callable[[Delta | None], None]
+"""Told of a change of the snapshot; must not raise."""
+
+
+def difference(before: Snapshot, after: Snapshot, *, most: int) -> Delta | None:
+    """What leads from one to the other, or None when more than `most` entries differ. Reads all of both: use a thread.
+
+    What is revoked before and not after stays so, as everywhere.
+    """
+    if before.epoch != after.epoch:
+        return None
+    left = most
+    parts: dict[str, dict[str, Any]] = {}
+    for name in ("identities", "resources", "grants", "quarantined", "exceptions", "stepped_up"):
+        old, new = getattr(before, name), getattr(after, name)
+        changes: dict[str, Any] = {}
+        if old is not new:
+            changes = {key: value for key, value in new.items() if old.get(key) != value}
+            changes |= {key: None for key, _ in old.items() if key not in new}
+        left -= len(changes)
+        if left < 0:
+            return None
+        parts[name] = changes
+    return Delta(
+        epoch=after.epoch,
+        sequence=after.sequence,
+        base=before.sequence,
+        policies=_newer(before.policies, after.policies),
+        bounds=_newer(before.bounds, after.bounds),
+        revoked={key: why for key, why in after.revoked.items() if key not in before.revoked},
+        **parts,
+    )
+
+
+def _newer(before: CompiledPolicies | None, after: CompiledPolicies | None) -> CompiledPolicies | None:
+    same = before is not None and after is not None and before.digest == after.digest
+    return None if same else after
+
+
+def _bearers(
+    index: Layered[tuple[str, ...]], before: Layered[ResourceFacts], changes: Mapping[str, ResourceFacts | None]
+) -> Layered[tuple[str, ...]]:
+    """Keep name → resources that bear it in step with changes of the resources."""
+    touched: dict[str, set[str]] = {}
+
+    def held(name: str) -> set[str]:
+        return touched.setdefault(name, set(index.get(name) or ()))
+
+    for resource, facts in changes.items():
+        old = before.get(resource)
+        for name in old.names if old is not None else ():
+            held(name).discard(resource)
+        for name in facts.names if facts is not None else ():
+            held(name).add(resource)
+    return index.changed({name: tuple(sorted(bearers)) or None for name, bearers in touched.items()})
 
 
 def _index_exceptions(

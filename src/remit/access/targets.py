@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from remit.access.brokers.location import Location
 from remit.access.brokers.port import Broker, BrokerFactory, BrokerManifest, Check
+from remit.access.brokers.presentation import Credential, Presentation
 from remit.access.leases.model import LIVE, LeaseFilter
 from remit.access.model import Need, Target
 from remit.access.ports import AccessUnit, StoredTarget
@@ -51,7 +54,7 @@ def _malformed(text: str, why: str) -> Rejected:
     return Rejected(
         "access.need.malformed",
         f"the need `{text}` cannot be read: {why}",
-        next_step="write it as `postgres://TARGET?role=ROLE` or `postgres://TARGET/DATABASE?role=ROLE`",
+        next_step="write it as `SYSTEM://TARGET?role=ROLE` or `SYSTEM://TARGET/DATABASE?role=ROLE`",
     )
 
 
@@ -136,21 +139,47 @@ class Targets:
 
     async def get(self, name: str) -> Target:
         """The target of that name, verified; `NotFound` (`access.target.unknown`)."""
-        return (await self._stored(name)).target
+        return (await self.stored(name)).target
 
-    async def open(self, name: str) -> tuple[Target, Broker]:
-        """A broker on the target, not yet opened; raises `NotFound` or `Misconfigured` (`access.target.forged`)."""
-        stored = await self._stored(name)
-        secret = self._sealer.unseal(stored.sealed, context=_context(name)).decode()
-        return stored.target, self._factories.get(stored.target.system).make(stored.target, secret)
+    def make(self, stored: StoredTarget) -> Broker:
+        """A broker on the target, not yet opened; raises `Misconfigured`."""
+        secret = self._sealer.unseal(stored.sealed, context=_context(stored.target.name)).decode()
+        return self._factories.get(stored.target.system).make(stored.target, secret)
 
     async def credential(self, name: str) -> tuple[Target, str]:
         """The target with its admin secret in clear, for a connector that reads it; it must stay in memory."""
-        stored = await self._stored(name)
+        stored = await self.stored(name)
         return stored.target, self._sealer.unseal(stored.sealed, context=_context(name)).decode()
 
     def manifest(self, system: str) -> BrokerManifest:
+        """What the broker of a system says of itself; `NotFound` (`kernel.catalog.unknown`) names those that exist."""
         return self._factories.get(system).manifest
+
+    def locate(self, system: str, url: str) -> Location:
+        """Read the URL of a target of that system; raises `NotFound`, and `Rejected` for one that is no such URL."""
+        return self._factories.get(system).locate(url)
+
+    def present(self, system: str, credential: Credential) -> Presentation:
+        """How the clients of that system find a credential."""
+        return self._factories.get(system).present(credential)
+
+    async def remap(self, name: str, roles: Mapping[str, str], *, actor: str) -> Target:
+        """Let a target map other roles; the same again changes nothing. Raises as `add` and `get`."""
+        stored = await self.stored(name)
+        target = replace(stored.target, roles=dict(roles))
+        if target == stored.target:
+            return target
+        _check_target(target)
+        self._factories.get(target.system).make(target, "")
+        signature = self._attester.sign("target", _content(target))
+
+        def work(unit: AccessUnit) -> None:
+            unit.access.remove_target(name)
+            unit.access.insert_target(replace(stored, target=target, signature=signature))
+            unit.record("access.target.mapped", actor=actor, subject=f"target:{name}", data=_content(target))
+
+        await self._store.write(work)
+        return target
 
     async def remove(self, name: str, *, actor: str) -> None:
         """Forget a target and its secret; `Conflict` (`access.target.busy`) while a lease on it may still live."""
@@ -169,7 +198,8 @@ class Targets:
 
         await self._store.write(work)
 
-    async def _stored(self, name: str) -> StoredTarget:
+    async def stored(self, name: str) -> StoredTarget:
+        """Its row, verified; `NotFound` (`access.target.unknown`), `Misconfigured` (`access.target.forged`)."""
         stored = await self._store.read(lambda unit: unit.access.target(name))
         if stored is None:
             raise _unknown(name)
@@ -185,20 +215,25 @@ class Targets:
 class OpenBrokers:
     """One opened broker for each target, opened at first use; implements `ports.Brokers`."""
 
-    def __init__(self, targets: Targets) -> None:
+    def __init__(self, targets: Targets, *, ready: Callable[[str], Awaitable[None]] | None = None) -> None:
+        """`ready` is waited for before a broker is handed out: what must hold around its target then."""
         self._targets = targets
-        self._open: dict[str, tuple[Target, Broker]] = {}
+        self._ready = ready
+        self._open: dict[str, tuple[StoredTarget, Broker]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def broker(self, target: str) -> Broker:
+        if self._ready is not None:
+            await self._ready(target)
         async with self._locks.setdefault(target, asyncio.Lock()):
-            wanted, fresh = await self._targets.open(target)
+            wanted = await self._targets.stored(target)
             held = self._open.get(target)
             if held is not None and held[0] == wanted:
                 return held[1]
             if held is not None:
                 await held[1].close()
                 del self._open[target]
+            fresh = self._targets.make(wanted)
             try:
                 await fresh.open()
             except BaseException:
@@ -212,6 +247,9 @@ class OpenBrokers:
 
     def manifest(self, system: str) -> BrokerManifest:
         return self._targets.manifest(system)
+
+    def present(self, system: str, credential: Credential) -> Presentation:
+        return self._targets.present(system, credential)
 
     async def close(self) -> None:
         """Close every broker; works twice."""
@@ -239,7 +277,7 @@ def _content(target: Target) -> dict[str, Json]:
 
 
 def _check_target(target: Target) -> None:
-    texts = (target.host, target.database, target.user, *target.roles.values(), *_flat(target.options))
+    texts = (target.host, target.database, target.user, *_flat(target.options))
     wrong = (
         "its name is 1 to 63 of a-z, 0-9, `.`, `_`, `-`"
         if not _NAME.fullmatch(target.name)
@@ -251,6 +289,8 @@ def _check_target(target: Target) -> None:
         if not all(_ROLE.fullmatch(role) for role in target.roles)
         else "its fields are printable and at most 200 characters"
         if not all(text.isprintable() and len(text) <= 200 for text in texts)
+        else "what its roles stand for is printable and at most 1000 characters"
+        if not all(text.isprintable() and 0 < len(text) <= 1000 for text in target.roles.values())
         else ""
     )
     if wrong:
@@ -269,7 +309,7 @@ def _unknown(name: str) -> NotFound:
     return NotFound(
         "access.target.unknown",
         f"no target is called `{name}`",
-        next_step=f"`remit target ls`, or `remit target add postgres --name {name} …`",
+        next_step=f"`remit target ls`, or `remit target add SYSTEM --name {name} …`",
     )
 
 

@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+from remit.access.brokers.location import Location, read_location
 from remit.access.brokers.port import Broker, BrokerManifest, Check
+from remit.access.brokers.presentation import Credential, Presentation, url_of
 from remit.access.model import (
     LeftBehind,
     Minted,
@@ -201,6 +203,12 @@ class FakeBrokerFactory:
     def make(self, target: Target, secret: str) -> FakeBroker:
         return FakeBroker(self.server)
 
+    def locate(self, url: str) -> Location:
+        return read_location(url, schemes={self.id: 1}, write_as=f"{self.id}://USER@HOST")
+
+    def present(self, credential: Credential) -> Presentation:
+        return Presentation(url=url_of(self.id, credential))
+
 
 # The contract
 
@@ -264,6 +272,9 @@ def revoke_order(order: MintOrder) -> RevokeOrder:
 class BrokerContract:
     """What every broker keeps. Subclass it in a test file, give it a `stage`, and pytest collects the tests."""
 
+    manifest: ClassVar[BrokerManifest] = FakeBrokerFactory.manifest
+    """Of the broker on the stage: what it says of the target is held against the target."""
+
     def stage(self) -> AbstractAsyncContextManager[BrokerStage]:
         raise NotImplementedError
 
@@ -299,12 +310,12 @@ class BrokerContract:
 
         self.on_stage(play)
 
-    def test_an_expired_credential_is_refused_until_it_is_renewed(self) -> None:
+    def test_an_expired_credential_is_refused_until_it_is_renewed_where_the_target_knows_expiry(self) -> None:
         async def play(stage: BrokerStage) -> None:
             order = mint_order(stage)
             minted = await stage.broker.mint(order)
             await stage.broker.renew([order.principal], datetime.now(UTC) - timedelta(seconds=5))
-            assert await _is_refused(stage, minted, order.secret)
+            assert await _is_refused(stage, minted, order.secret) is self.manifest.native_expiry
             await stage.broker.renew([order.principal], datetime.now(UTC) + timedelta(minutes=5))
             await (await stage.use(minted, order.secret)).close()
 
@@ -324,7 +335,7 @@ class BrokerContract:
             order = mint_order(stage)
             session = await stage.use(await stage.broker.mint(order), order.secret)
             [done] = await stage.broker.revoke([revoke_order(order)])
-            assert (done.gone, done.sessions_ended) == (True, 1)
+            assert (done.gone, done.sessions_ended) == (True, 1 if self.manifest.counts_sessions else 0)
             assert isinstance(done.proof, Proved), done.proof
             assert await _has_ended(session)
 
@@ -381,7 +392,7 @@ class BrokerContract:
 
     def test_a_name_that_is_not_ours_is_never_touched(self) -> None:
         async def play(stage: BrokerStage) -> None:
-            for name in ("postgres", "remit_", "remit_test0001_quarantine", f"{principal()}'; --"):
+            for name in ("postgres", "default", "remit_", "remit_test0001_quarantine", f"{principal()}'; --"):
                 for verb in (
                     stage.broker.mint(mint_order(stage, principal=name)),
                     stage.broker.renew([name], datetime.now(UTC)),
@@ -406,7 +417,7 @@ class BrokerContract:
             done = await stage.broker.revoke([revoke_order(order) for order in orders])
             assert [d.principal for d in done] == [o.principal for o in orders]
             assert all(d.gone and isinstance(d.proof, Proved) for d in done)
-            assert sum(d.sessions_ended for d in done) == 5
+            assert sum(d.sessions_ended for d in done) == (5 if self.manifest.counts_sessions else 0)
             assert all([await _has_ended(session) for session in sessions])
 
         self.on_stage(play)

@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 from remit.governance.lifecycle import require_identity
-from remit.governance.model import Evidence, OrphanOutcome, Person, Proposal, Team
-from remit.governance.owners import find_owner, is_answerable, require_human, require_owner
+from remit.governance.model import Evidence, OrphanOutcome, Proposal
+from remit.governance.owners import Owner, find_owner, is_answerable, require_human, require_owner
 from remit.governance.ports import GovernanceUnit, IdentityRecord
 from remit.inventory.model import OwnerFact, State
 from remit.kernel.canonical import Json
 from remit.kernel.errors import Conflict
 
 # How far a method can be trusted at most: a file that names owners on purpose says more than who touched a line last.
-_CEILING: Final = {"codeowners": 90, "tag": 80, "label": 80, "annotation": 80, "comment": 60, "git": 50}
+_CEILING: Final = {
+    "codeowners": 90, "tag": 80, "label": 80, "annotation": 80, "ticket": 70, "comment": 60, "editor": 50, "git": 50,
+}  # fmt: skip
 _OTHER_CEILING: Final = 40
 _SHOWN: Final = 10
+HALF_LIFE: Final = timedelta(days=365)
+"""In which evidence that has a date loses half of its weight: people change teams."""
 
 
-def rank(facts: Iterable[OwnerFact]) -> tuple[Proposal, ...]:
+def rank(facts: Iterable[OwnerFact], now: datetime | None = None) -> tuple[Proposal, ...]:
     """Rank possible owners by their evidence, strongest first. Pure.
 
-    Each method counts once for an owner, by its strongest sighting: a hundred commits are one kind of evidence.
-    Independent methods strengthen each other (1 − ∏(1 − confidence)); the score never exceeds 99.
+    With `now`, evidence that has a date weighs half as much for each `HALF_LIFE` since then. Each method counts once
+    for an owner, by its strongest sighting: a hundred commits are one kind of evidence. Independent methods strengthen
+    each other (1 − ∏(1 − confidence)); the score never exceeds 99.
     """
     by_owner: dict[str, list[OwnerFact]] = {}
     for fact in facts:
         by_owner.setdefault(fact.owner.strip().lower(), []).append(fact)
-    proposals = [_proposal(sightings) for owner, sightings in by_owner.items() if owner]
+    proposals = [_proposal(sightings, now) for owner, sightings in by_owner.items() if owner]
     return tuple(sorted(proposals, key=lambda proposal: (-proposal.score, proposal.owner)))
 
 
 def propose(unit: GovernanceUnit, identity: str) -> tuple[Proposal, ...]:
     """Who might answer for `identity`: those whom the directory knows are named as it names them, and come first."""
     require_identity(unit, identity)
-    resolved = [_resolve(unit, proposal) for proposal in rank(unit.identities.owner_facts(identity))]
+    resolved = [_resolve(unit, proposal) for proposal in rank(unit.identities.owner_facts(identity), unit.now)]
     return tuple(sorted(resolved, key=lambda proposal: (not proposal.known, -proposal.score, proposal.owner)))
 
 
@@ -71,9 +78,7 @@ def _require_ownable(unit: GovernanceUnit, identity: str) -> IdentityRecord:
     return record
 
 
-def _set_owner(
-    unit: GovernanceUnit, record: IdentityRecord, owner: Person | Team, *, by: str, type: str
-) -> IdentityRecord:
+def _set_owner(unit: GovernanceUnit, record: IdentityRecord, owner: Owner, *, by: str, type: str) -> IdentityRecord:
     unit.identities.set_owner(record.id, owner.actor)
     orphan = unit.governance.orphan(record.id)
     if orphan is not None and orphan.outcome is OrphanOutcome.OPEN:
@@ -87,7 +92,7 @@ def _set_owner(
     return unit.identities.get(record.id) or record
 
 
-def _evidence_for(unit: GovernanceUnit, identity: str, owner: Person | Team) -> list[Json]:
+def _evidence_for(unit: GovernanceUnit, identity: str, owner: Owner) -> list[Json]:
     for proposal in propose(unit, identity):
         if proposal.owner == owner.actor:
             return [
@@ -97,27 +102,30 @@ def _evidence_for(unit: GovernanceUnit, identity: str, owner: Person | Team) -> 
     return []
 
 
-def _proposal(sightings: Sequence[OwnerFact]) -> Proposal:
+def _proposal(sightings: Sequence[OwnerFact], now: datetime | None) -> Proposal:
     strongest: dict[str, OwnerFact] = {}
     for fact in sightings:
-        if fact.method not in strongest or _weight(fact) > _weight(strongest[fact.method]):
+        if fact.method not in strongest or _weight(fact, now) > _weight(strongest[fact.method], now):
             strongest[fact.method] = fact
     doubt = 1.0
     for fact in strongest.values():
-        doubt *= 1 - _weight(fact) / 100
-    shown = sorted(strongest.values(), key=lambda fact: (-_weight(fact), fact.method))[:_SHOWN]
+        doubt *= 1 - _weight(fact, now) / 100
+    shown = sorted(strongest.values(), key=lambda fact: (-_weight(fact, now), fact.method))[:_SHOWN]
     return Proposal(
         owner=sightings[0].owner.strip(),
         known=False,
         score=min(99, round(100 * (1 - doubt))),
         evidence=tuple(
-            Evidence(method=f.method, text=f.evidence, place=_place(f), confidence=_weight(f)) for f in shown
+            Evidence(method=f.method, text=f.evidence, place=_place(f), confidence=_weight(f, now)) for f in shown
         ),
     )
 
 
-def _weight(fact: OwnerFact) -> int:
-    return max(0, min(fact.confidence, _CEILING.get(fact.method, _OTHER_CEILING)))
+def _weight(fact: OwnerFact, now: datetime | None) -> int:
+    weight = max(0, min(fact.confidence, _CEILING.get(fact.method, _OTHER_CEILING)))
+    if fact.at is None or now is None or fact.at >= now:
+        return weight
+    return int(weight * math.pow(0.5, (now - fact.at) / HALF_LIFE) + 0.5)
 
 
 def _place(fact: OwnerFact) -> str:

@@ -7,9 +7,11 @@ installation; from then on only registered persons enrol, and deactivate, others
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from remit.governance.directory import Group, Member
 from remit.governance.lifecycle import require_reason, transition
 from remit.governance.model import Orphan, OrphanOutcome, Person, Team
 from remit.governance.owners import is_answerable, require_human
@@ -17,6 +19,7 @@ from remit.governance.ports import GovernanceUnit, IdentityRecord
 from remit.governance.signatures import Approver, confirm, require_public_key
 from remit.governance.tiers import requirements_of
 from remit.inventory.model import State
+from remit.kernel.canonical import Json
 from remit.kernel.errors import Conflict, Denied, NotFound, Rejected
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -34,7 +37,7 @@ class LocalOwner:
 class Leaving:
     """What a person who left leaves: identities that need another owner before their deadlines."""
 
-    person: Person
+    person: Person | Member
     orphans: tuple[Orphan, ...]
     """At most the first 500."""
     count: int
@@ -87,14 +90,33 @@ def deactivate(unit: GovernanceUnit, name: str, *, by: Approver, reason: str) ->
             f"`{name}` is the last active person: nobody could approve anything afterwards",
             next_step="enrol another person first",
         )
+    return _end(unit, person, actor=f"person:{by.name}", data={"reason": text, "approval": by.evidence()})
+
+
+def leave(unit: GovernanceUnit, member: Member, groups: Sequence[Group]) -> int:
+    """What follows when the directory shows somebody of these teams no more; how many identities need another owner.
+
+    A registered person loses every right at once, except the last one that there is: then it is recorded, and said.
+    """
+    orphaned = 0
+    person = unit.governance.person_by_email(member.email)
+    if person is not None and person.active:
+        if unit.governance.count_active_persons() > 1:
+            reason = f"the directory `{member.source[:100]}` shows them no more"
+            orphaned += _end(unit, person, actor="system:directory", data={"reason": reason}).count
+        else:
+            unit.record("governance.person.last", actor="system:directory", subject=person.actor, data={})
+    orphaned += _open_orphans(unit, member, [member.actor]).count
+    for group in groups:
+        if not is_answerable(unit, group.actor):
+            orphaned += _open_orphans(unit, member, [group.actor]).count
+    return orphaned
+
+
+def _end(unit: GovernanceUnit, person: Person, *, actor: str, data: Mapping[str, Json]) -> Leaving:
     gone = replace(person, active=False, deactivated=unit.now)
     unit.governance.update_person(gone)
-    unit.record(
-        "governance.person.deactivated",
-        actor=f"person:{by.name}",
-        subject=person.actor,
-        data={"reason": text, "approval": by.evidence()},
-    )
+    unit.record("governance.person.deactivated", actor=actor, subject=person.actor, data=data)
     owners = [person.actor, *(team.actor for team in unit.governance.teams_led_by(person.name))]
     return _open_orphans(unit, gone, owners)
 
@@ -169,7 +191,7 @@ def _require_new(unit: GovernanceUnit, person: Person) -> None:
         )
 
 
-def _open_orphans(unit: GovernanceUnit, person: Person, owners: list[str]) -> Leaving:
+def _open_orphans(unit: GovernanceUnit, person: Person | Member, owners: list[str]) -> Leaving:
     opened: list[Orphan] = []
     count = 0
     for owner in owners:

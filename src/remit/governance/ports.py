@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from remit.governance.directory import DirectoryRows
 from remit.governance.model import Orphan, OrphanOutcome, Person, PolicyException, Team
 from remit.inventory.model import OwnerFact, State
 from remit.kernel.unit import Unit
@@ -108,3 +109,5 @@ class GovernanceUnit(Unit, Protocol):
     def governance(self) -> GovernanceRows: ...
     @property
     def identities(self) -> IdentityRows: ...
+    @property
+    def directory(self) -> DirectoryRows: ...

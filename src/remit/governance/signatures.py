@@ -228,6 +228,11 @@ def confirm(unit: GovernanceUnit, approver: Approver) -> Approver:
     return approver
 
 
+def signed_by(public_key: bytes, signed: SignedCommand) -> bool:
+    """Whether the key made the signature of this command, whenever that was: for evidence that is kept."""
+    return _verifies(public_key, signed)
+
+
 def require_public_key(text: str) -> str:
     """Return the key as 64 lower-case hex characters; `Rejected` (`governance.person.key`) for anything unfit."""
     lowered = text.strip().lower()

@@ -9,6 +9,8 @@ from datetime import datetime
 from itertools import count
 
 from remit.defense.testing import MemoryUnit
+from remit.governance.directory import Group, Member
+from remit.governance.escalation import Ask, AskStatus
 from remit.governance.model import (
     ExceptionStatus,
     Orphan,
@@ -184,12 +186,62 @@ class MemoryIdentities:
         return record
 
 
+class MemoryDirectory:
+    """The directory in dictionaries."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._groups: dict[str, Group] = {}
+        self._asks: dict[str, Ask] = {}
+
+    def member(self, email: str) -> Member | None:
+        return self._members.get(email)
+
+    def members(self, *, source: str = "", after: str = "", limit: int = 500) -> Sequence[Member]:
+        found = [each for key, each in sorted(self._members.items()) if key > after and source in ("", each.source)]
+        return found[:limit]
+
+    def put_members(self, members: Sequence[Member]) -> None:
+        self._members.update((each.email, each) for each in members)
+
+    def group(self, name: str) -> Group | None:
+        return self._groups.get(name)
+
+    def groups(self, *, after: str = "", limit: int = 500) -> Sequence[Group]:
+        return [each for key, each in sorted(self._groups.items()) if key > after][:limit]
+
+    def replace_groups(self, source: str, groups: Sequence[Group]) -> None:
+        kept = {key: each for key, each in self._groups.items() if each.source != source}
+        self._groups = {each.name: each for each in groups} | kept
+
+    def groups_of(self, email: str) -> Sequence[Group]:
+        return [each for each in self._groups.values() if email in each.members]
+
+    def led_by(self, email: str) -> Sequence[Member]:
+        return [each for _, each in sorted(self._members.items()) if each.manager == email]
+
+    def ask(self, identity: str) -> Ask | None:
+        return self._asks.get(identity)
+
+    def put_ask(self, ask: Ask) -> None:
+        self._asks[ask.identity] = ask
+
+    def asks_due(self, now: datetime, *, limit: int = 200) -> Sequence[Ask]:
+        open_ = [each for each in self._asks.values() if each.status is AskStatus.OPEN and each.deadline <= now]
+        return sorted(open_, key=lambda each: (each.deadline, each.identity))[:limit]
+
+    def asks(self, *, after: str = "", limit: int = 500) -> Sequence[Ask]:
+        found = [each for key, each in sorted(self._asks.items()) if key > after]
+        return [each for each in found if each.status is not AskStatus.ANSWERED][:limit]
+
+
 @dataclass(slots=True)
 class GovernanceMemoryUnit(MemoryUnit):
     """A unit of work over memory with governance's rows."""
 
     governance: MemoryGovernance = field(default_factory=MemoryGovernance)
     identities: MemoryIdentities = field(default_factory=MemoryIdentities)
+    directory: MemoryDirectory = field(default_factory=MemoryDirectory)
 
 
 class Keyholder:

@@ -12,6 +12,7 @@ from typing import Final
 
 from remit.inventory.model import Sensitivity
 
+LEAST_STRICT: Final = 3
 _UNASSESSED: Final = 1
 _LESSER: Final = frozenset({"dev", "develop", "development", "test", "testing", "qa", "sandbox", "local", "ci", "demo"})
 
@@ -27,11 +28,24 @@ class TierFacts:
     environment: str | None
     environment_confirmed: bool = False
     """A label that only its source claims cannot lower the tier."""
+    administers: bool = False
+    """It was seen to hold an administrator's rights outside of any grant."""
+    becomes_privileged: str = ""
+    """Somebody privileged whom it can become, by any way, conditional ones too."""
+    becomes_tier: int | None = None
+    """The strictest tier that a person said of anybody whom it can become."""
+    crosses: bool = False
+    """From an environment of lesser weight it reaches into one that is not."""
+    acts_alone: bool = False
+    """An AI agent of which no person said that somebody operates it."""
+    exposed: bool = False
+    """A secret of it lies where others can read it."""
+    said_by_source: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
-    """A tier, and the sentences that led to it."""
+    """A tier, and the sentences that led to it: those that decided first."""
 
     number: int
     why: tuple[str, ...]
@@ -91,25 +105,71 @@ REQUIREMENTS: Final[tuple[Requirements, ...]] = (
 
 
 def assess(facts: TierFacts) -> Tier:
-    """Give the tier of an identity, with the reasons. Adding a worse fact never gives a safer tier."""
+    """Give the tier that reach and kind demand, with the reasons. Adding a worse fact never gives a safer tier.
+
+    1  who is privileged, or can become somebody who is: 0; where it is proven to be far from production and reaches
+       nothing confidential, 1
+    2  who reaches restricted resources, or confidential ones in production: 1
+    3  who reaches confidential resources, or works in production: 2; the rest: 3
+    4  nobody is safer than whom it can become, nor than its source says
+    5  an AI agent that acts alone: 2 at the most; 1 where it reaches confidential resources
+    6  with a secret that others can read: one tier stricter
+    """
     production, where = _production(facts)
     sensitivity = facts.sensitivity or Sensitivity.INTERNAL
     reach = f"reaches {sensitivity.value} resources" + ("" if facts.sensitivity else " (assumed: nothing is known)")
     grave = sensitivity in (Sensitivity.CONFIDENTIAL, Sensitivity.RESTRICTED)
-    if facts.privileged:
-        why = ("is privileged", where, reach)
-        return Tier(number=0 if production or grave else 1, why=why)
-    if sensitivity is Sensitivity.RESTRICTED or (grave and production):
-        return Tier(number=1, why=(reach, where))
-    if grave or (production and sensitivity is not Sensitivity.PUBLIC):
-        return Tier(number=2, why=(reach, where))
-    return Tier(number=3, why=(reach, where))
+    found = _by_reach(facts, production=production, grave=grave, where=where, reach=reach)
+    if facts.becomes_tier is not None:
+        found = _at_most(found, facts.becomes_tier, f"can become an identity of tier {facts.becomes_tier}")
+    if facts.acts_alone:
+        found = _at_most(found, 1 if grave else 2, "is an AI agent that acts alone")
+    if facts.exposed and found.number:
+        found = _at_most(found, found.number - 1, "a secret of it lies where others can read it: one tier stricter")
+    if facts.said_by_source is not None:
+        found = _at_most(found, max(0, facts.said_by_source), f"its source says tier {facts.said_by_source}")
+    return found
+
+
+def tier_of_source(value: object) -> int | None:
+    """The tier that a source says, `0` to `3` as a number or a digit; `None` for anything else."""
+    if isinstance(value, str) and value in ("0", "1", "2", "3"):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LEAST_STRICT else None
+
+
+def is_lesser(environment: str | None) -> bool:
+    """Whether an environment of this name is one for tests and development."""
+    return bool(environment) and str(environment).lower() in _LESSER
+
+
+def unsaid(*, privileged: bool, source: int | None) -> int:
+    """The tier that counts where no person said one: a source can only make it stricter."""
+    strictest = 0 if privileged else _UNASSESSED
+    return strictest if source is None else min(strictest, source)
 
 
 def requirements_of(tier: int | None) -> Requirements:
     """What is asked of an identity in `tier`; of one without a tier, what tier 1 asks."""
     number = _UNASSESSED if tier is None else tier
     return REQUIREMENTS[min(max(number, 0), len(REQUIREMENTS) - 1)]
+
+
+def _by_reach(facts: TierFacts, *, production: bool, grave: bool, where: str, reach: str) -> Tier:
+    if facts.privileged or facts.administers or facts.becomes_privileged:
+        first = "is privileged" if facts.privileged else "administers all the time, outside of any grant"
+        if not (facts.privileged or facts.administers):
+            first = f"can become {facts.becomes_privileged[:200]}, who is privileged"
+        return Tier(number=0 if production or grave else 1, why=(first, where, reach))
+    if facts.sensitivity is Sensitivity.RESTRICTED or (grave and production):
+        return Tier(number=1, why=(reach, where))
+    if grave or (production and facts.sensitivity is not Sensitivity.PUBLIC):
+        return Tier(number=2, why=(reach, where))
+    return Tier(number=3, why=(reach, where))
+
+
+def _at_most(found: Tier, number: int, why: str) -> Tier:
+    return Tier(number=number, why=(why, *found.why)) if number < found.number else found
 
 
 def _production(facts: TierFacts) -> tuple[bool, str]:
@@ -119,4 +179,6 @@ def _production(facts: TierFacts) -> tuple[bool, str]:
         return True, f"runs in `{facts.environment}`"
     if not facts.environment_confirmed:
         return True, f"claims to run in `{facts.environment}`, which nobody confirmed"
+    if facts.crosses:
+        return True, f"runs in `{facts.environment}`, and reaches into another that is none for tests"
     return False, f"runs in `{facts.environment}`"

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
+from remit.inventory.use.model import UseFact
 from remit.kernel.ids import Name
 
 Attribute: TypeAlias = str | int | bool | None
@@ -133,6 +134,8 @@ class IdentityFact:
     place: Place
     aliases: tuple[Name, ...] = ()
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    confidence: int = 100
+    """0–100: how sure the source is. Of two that disagree the system of record counts, then this, then the later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +159,7 @@ class CredentialFact:
     exposed: bool = False
     """True where the secret itself lies outside a manager, readable at `place`."""
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    confidence: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +191,7 @@ class EdgeFact:
     """Conditions under which it holds that were not evaluated; an edge with some is shown as conditional."""
     cut: str = ""
     """How to remove it, in the target's own language."""
+    confidence: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,11 +201,13 @@ class OwnerFact:
     identity: Name
     owner: str
     method: str
-    """`codeowners`, `git`, `label`, `tag`, `annotation` or `comment`."""
+    """`codeowners`, `git`, `label`, `tag`, `annotation`, `comment`, `ticket` or `editor` (who changed it last)."""
     evidence: str
     confidence: int
     """0–100."""
     place: Place
+    at: datetime | None = None
+    """When it was so, where the source says: a line that somebody wrote years ago says less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,4 +234,4 @@ class Skipped:
     detail: str = ""
 
 
-Fact: TypeAlias = IdentityFact | CredentialFact | ResourceFact | EdgeFact | OwnerFact | FindingFact | Skipped
+Fact: TypeAlias = IdentityFact | CredentialFact | ResourceFact | EdgeFact | OwnerFact | FindingFact | UseFact | Skipped

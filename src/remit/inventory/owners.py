@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from remit.inventory.model import OwnerFact, Place
@@ -40,6 +41,7 @@ class LineAuthor:
     last: int
     author: str
     commit: str = field(default="")
+    when: datetime | None = None
 
 
 _OWNER = re.compile(r"@[\w./-]{1,100}|[^\s@]{1,100}@[\w.-]{1,150}")
@@ -134,6 +136,7 @@ def parse_blame(porcelain: str) -> tuple[LineAuthor, ...]:
     """Read `git blame --porcelain`: runs of lines by one commit, with the author's mail address (else the name)."""
     mails: dict[str, str] = {}
     names: dict[str, str] = {}
+    times: dict[str, datetime] = {}
     runs: list[LineAuthor] = []
     commit = ""
     for line in porcelain.splitlines():
@@ -145,9 +148,15 @@ def parse_blame(porcelain: str) -> tuple[LineAuthor, ...]:
             mails[commit] = line[12:].strip("<>")
         elif line.startswith("author "):
             names[commit] = line[7:]
+        elif (seconds := re.match(r"author-time (\d{1,11})$", line)) is not None:
+            times[commit] = datetime.fromtimestamp(int(seconds.group(1)), UTC)
     return tuple(
         LineAuthor(
-            first=run.first, last=run.last, author=mails.get(run.commit) or names[run.commit], commit=run.commit[:12]
+            first=run.first,
+            last=run.last,
+            author=mails.get(run.commit) or names[run.commit],
+            commit=run.commit[:12],
+            when=times.get(run.commit),
         )
         for run in runs
         if run.commit.strip("0") and (mails.get(run.commit) or names.get(run.commit))
@@ -196,7 +205,8 @@ def propose(
     if (written := author_of(authors, place.line)) is not None:
         run, confidence = written
         where = f"line {place.line}" if place.line else "most lines"
-        facts.append(_fact(identity, run.author, "git", f"{where} last changed in {run.commit}", confidence, place))
+        changed = f"{where} last changed in {run.commit}"
+        facts.append(replace(_fact(identity, run.author, "git", changed, confidence, place), at=run.when))
     for number, owner in comments[:3]:
         near = place.line is not None and 0 <= place.line - number <= 5
         if near or number <= 15:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from remit.inventory.model import Attribute, IdentityKind, Sensitivity, Skipped, State
 from remit.kernel.canonical import Json
@@ -74,6 +75,19 @@ class ResourceRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceFilter:
+    """Which resources are listed; empty fields leave all."""
+
+    text: str = ""
+    system: str = ""
+    sensitivity: str = ""
+    unconfirmed: bool = False
+    """Only those whose sensitivity nobody confirmed."""
+    limit: int = 100
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SightingRecord:
     """One fact, as one source said it."""
 
@@ -85,6 +99,16 @@ class SightingRecord:
     first_seen: datetime
     last_seen: datetime
     fact: Mapping[str, Json]
+    key: str = ""
+    run: str = ""
+    record_of: tuple[str, ...] = ()
+    """Systems of which its source is the system of record."""
+
+    @property
+    def confidence(self) -> int:
+        """0–100."""
+        said = self.fact.get("confidence", 100)
+        return said if isinstance(said, int) else 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +124,7 @@ class EdgeRecord:
     place: str
     cut: str
     source: str
+    confidence: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +153,7 @@ class OwnerProposal:
     evidence: str
     confidence: int
     place: str
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +169,55 @@ class SourceRecord:
     finished: datetime | None
     counts: Mapping[str, int]
     skipped: tuple[Mapping[str, Json], ...]
+    record_of: tuple[str, ...] = ()
+    attempt: str = ""
+    """Changes when a run is resumed: whoever was at it before is out."""
+    asked: str = ""
+    """Digest of what the run was asked to read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinRecord:
+    """Why two names are one identity: who said so, where, and when."""
+
+    name: str
+    other: str
+    how: str
+    """`arn`, `spiffe-id`, `oidc-subject`, `e-mail`, `key-fingerprint`, `secret-fingerprint`, `name` or `hand`."""
+    by: str
+    """`connector:<name>`, or `person:<name>` for one by hand."""
+    evidence: str
+    since: datetime
+    last_seen: datetime
+    source: str | None = None
+    confidence: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApartRecord:
+    """Two identities that no source may join again."""
+
+    one: str
+    other: str
+    name: str
+    by: str
+    reason: str
+    since: datetime
+
+
+CONCLUDED: Final = "graph"
+"""The connector of findings that Remit concludes from everything: no source is read for it, and it is not listed."""
+COUNTED: Final = 10_000
+"""How far the identities that match a filter are counted where it takes counting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityFilter:
-    """Which identities to list. Empty fields do not restrict."""
+    """Which identities to list. Empty fields do not restrict.
+
+    Their number is exact up to `COUNTED`, or where none or one of kind, system, state, environment, unowned and
+    privileged is given; `COUNTED` + 1 stands for more.
+    """
 
     text: str = ""
     kind: str = ""
@@ -158,6 +228,16 @@ class IdentityFilter:
     unowned: bool = False
     privileged: bool = False
     exposed: bool = False
+    finding: str = ""
+    """With a finding of this rule, by the name that the finding is about; `*` in it stands for anything."""
+    connector: str = ""
+    """Shown by this connector."""
+    tier: str = ""
+    """`0` to `3`: of which a person said it; `none`: of which nobody said one."""
+    service: str = ""
+    autonomy: str = ""
+    expires_before: datetime | None = None
+    """With a credential that is active and ends, or has ended, before this."""
     include_gone: bool = False
     sort: str = "title"
     descending: bool = False

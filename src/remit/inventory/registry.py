@@ -7,68 +7,98 @@ else an identity of kind `unbound`, which is merged as soon as some source names
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import assert_never
 
-import msgspec
-
+from remit.inventory.batch import Batch, Run, write_place
+from remit.inventory.marks import RESUMED_WITHIN
 from remit.inventory.model import (
     CredentialFact,
     EdgeFact,
     Fact,
     FindingFact,
     IdentityFact,
-    IdentityKind,
     OwnerFact,
     Place,
     ResourceFact,
+    Severity,
     Skipped,
-    State,
 )
 from remit.inventory.ports import InventoryUnit
-from remit.inventory.records import Counts, CredentialRecord, IdentityRecord, ResourceRecord, SourceRecord
+from remit.inventory.records import (
+    Counts,
+    SightingRecord,
+    SourceRecord,
+)
+from remit.inventory.settle import settled, settled_credential
+from remit.inventory.use.model import UseFact
 from remit.kernel.canonical import Json
-from remit.kernel.clock import parse_rfc3339
 from remit.kernel.errors import Conflict
-from remit.kernel.ids import name, parse_name
 
-_COLUMNS = ("environment", "service", "purpose", "autonomy", "tier", "privileged", "created", "last_used")
+__all__ = ["Run", "begin_run", "finish_run", "keep_marks", "reconcile", "write_place"]
+
 _SKIPPED_KEPT = 500
 _LONGEST_NAME = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One run of a connector over one source."""
+def begin_run(
+    unit: InventoryUnit,
+    connector: str,
+    instance: str,
+    scope: str,
+    *,
+    record_of: Sequence[str] = (),
+    resumable: bool = False,
+    asked: str = "",
+) -> Run:
+    """Start a run; an earlier run of the same source that never finished is resumed or superseded.
 
-    source: str
-    run: str
-    connector: str
-    instance: str
-    scope: str
-    started: datetime
-    record_of: frozenset[str] = frozenset()
-
-
-def begin_run(unit: InventoryUnit, connector: str, instance: str, scope: str, *, record_of: Sequence[str] = ()) -> Run:
-    """Start a run; an earlier run of the same source that never finished is simply superseded.
-
-    `record_of` names the systems for which the source's aliases count (`ConnectorManifest.record_of`).
+    It is resumed when the connector can (`resumable`), was asked the same (`asked`, a digest), had remembered
+    something, and began less than `marks.RESUMED_WITHIN` ago. `record_of` names the systems for which the source's
+    aliases count (`ConnectorManifest.record_of`).
     """
     known = unit.inventory.source(connector, instance, scope)
+    whole, part = unit.inventory.marks(known.id) if known else ({}, {})
+    resumed = (
+        known is not None
+        and resumable
+        and known.finished is None
+        and bool(part)
+        and known.asked == asked
+        and timedelta() <= unit.now - known.started < RESUMED_WITHIN
+    )
     run = Run(
         source=known.id if known else unit.new_id("src"),
-        run=unit.new_id("run"),
+        run=known.run if known and resumed else unit.new_id("run"),
         connector=connector,
         instance=instance,
         scope=scope,
-        started=unit.now,
+        started=known.started if known and resumed else unit.now,
         record_of=frozenset(record_of),
+        attempt=unit.new_id("run"),
+        asked=asked,
+        resumed=resumed,
+        recalled=part if resumed else whole,
+        carried=known.skipped if known and resumed else (),
     )
-    unit.inventory.put_source(_source(run, None, {}, ()))
+    unit.inventory.put_source(_source(run, None, {}, run.carried))
+    if not resumed:
+        unit.inventory.put_marks(run.source, whole, {})
     return run
+
+
+def keep_marks(unit: InventoryUnit, run: Run, marks: Mapping[str, str], skipped: Sequence[Skipped] = ()) -> None:
+    """Remember for the next run: belongs into the unit of work that stores the facts for which the marks stand.
+
+    `skipped` is all that this run could not see until now. Raises `Conflict` (`inventory.run.superseded`).
+    """
+    _require_current(unit, run)
+    whole, part = unit.inventory.marks(run.source)
+    if marks != part:
+        unit.inventory.put_source(_source(run, None, {}, _bounded(run, skipped)))
+        unit.inventory.put_marks(run.source, whole, marks)
 
 
 def reconcile(unit: InventoryUnit, run: Run, facts: Sequence[Fact]) -> Counts:
@@ -79,7 +109,7 @@ def reconcile(unit: InventoryUnit, run: Run, facts: Sequence[Fact]) -> Counts:
     """
     _require_current(unit, run)
     facts, refused = _sound(facts)
-    batch = _Batch(unit, run)
+    batch = Batch(unit, run)
     batch.load(facts)
     for fact in facts:
         match fact:
@@ -89,6 +119,8 @@ def reconcile(unit: InventoryUnit, run: Run, facts: Sequence[Fact]) -> Counts:
                 batch.credential(fact)
             case ResourceFact():
                 batch.resource(fact)
+            case UseFact():
+                unit.use.absorb(fact)
             case _:
                 pass
     return replace(batch.save(facts), refused=refused)
@@ -100,12 +132,16 @@ def finish_run(unit: InventoryUnit, run: Run, counts: dict[str, int], skipped: S
     Raises `Conflict` (`inventory.run.superseded`) as `reconcile` does; then nothing is retired.
     """
     _require_current(unit, run)
-    retired = unit.inventory.retire(run.source, run.run)
-    kept = tuple(
-        {"what": item.what[:400], "reason": item.reason, "detail": item.detail[:200]}
-        for item in skipped[:_SKIPPED_KEPT]
-    )
-    unit.inventory.put_source(_source(run, unit.now, counts, kept))
+    if run.elsewhere:
+        unit.inventory.put_findings(run.source, run.run, unit.now, [(unit.new_id("fd"), _elsewhere(run))])
+        retired: dict[str, int] = {}
+    else:
+        stale = unit.inventory.stale(run.source, run.run)
+        retired = unit.inventory.retire(run.source, run.run)
+        _settle_without(unit, stale)
+    unit.inventory.put_source(_source(run, unit.now, counts, _bounded(run, skipped)))
+    _, marks = unit.inventory.marks(run.source)
+    unit.inventory.put_marks(run.source, marks, {})
     unit.record(
         "inventory.source.scanned",
         actor=f"connector:{run.connector}",
@@ -115,21 +151,75 @@ def finish_run(unit: InventoryUnit, run: Run, counts: dict[str, int], skipped: S
             "instance": run.instance,
             "scope": run.scope,
             "counts": dict(counts),
-            "skipped": len(skipped),
+            "skipped": len(run.carried) + len(skipped),
             "retired": dict(retired),
         },
     )
     return retired
 
 
+def _elsewhere(run: Run) -> FindingFact:
+    """A server says itself which one it is: one that lies must not let vanish what the other showed."""
+    return FindingFact(
+        rule="inventory.source-elsewhere",
+        severity=Severity.HIGH,
+        title=f"a source of `{run.connector}` calls itself one that was read elsewhere",
+        detail=f"it was read at `{run.elsewhere[:200]}` before; nothing that was known from there was retired",
+        next_step="if it moved, read it once more; if it is another one, it lies: do not read it again",
+        place=Place(system="remit", path=f"{run.connector} {run.instance} {run.scope}"[:400]),
+    )
+
+
 def _require_current(unit: InventoryUnit, run: Run) -> None:
     known = unit.inventory.source(run.connector, run.instance, run.scope)
-    if known is None or known.run != run.run:
+    if known is None or known.run != run.run or known.attempt != run.attempt:
         raise Conflict(
             "inventory.run.superseded",
             f"another scan of `{run.scope[:200]}` began after this one",
             next_step="wait for it, then look at `remit sources`",
         )
+
+
+def _bounded(run: Run, skipped: Sequence[Skipped]) -> tuple[Mapping[str, Json], ...]:
+    own = tuple(
+        {"what": item.what[:400], "reason": item.reason, "detail": item.detail[:200]}
+        for item in skipped[:_SKIPPED_KEPT]
+    )
+    return (*run.carried, *own)[:_SKIPPED_KEPT]
+
+
+def _settle_without(unit: InventoryUnit, stale: Sequence[SightingRecord]) -> None:
+    """Take back what only sightings said that a whole run did not show again."""
+    rows = unit.inventory
+    for start in range(0, len(stale), 1000):
+        part = stale[start : start + 1000]
+        nodes = {each.node for each in part}
+        ids = rows.resolve(each.node for each in part if each.kind == "identity")
+        names = {name: each for each, names in rows.names_of_all(set(ids.values())).items() for name in names}
+        left = rows.said("identity", names) + rows.said("credential", nodes)
+        records = rows.identities(set(ids.values()))
+        changed = []
+        for each, record in records.items():
+            after = [said for said in left if said.kind == "identity" and names.get(said.node) == each]
+            before = [said for said in part if said.kind == "identity" and ids.get(said.node) == each]
+            new = settled(record, [*before, *after], after)
+            changed += [new] if new != record else []
+        rows.put_identities(changed)
+        credentials = []
+        prints = {fingerprint_of(each.node): each.node for each in part if each.kind == "credential"}
+        for fingerprint, credential in rows.credentials(prints).items():
+            node = prints[fingerprint]
+            remaining = [said for said in left if said.kind == "credential" and said.node == node]
+            gone = [said for said in part if said.kind == "credential" and said.node == node]
+            again = settled_credential(credential, [*gone, *remaining], remaining)
+            credentials += [again] if again != credential else []
+        rows.put_credentials(credentials)
+
+
+def fingerprint_of(node: str) -> str:
+    """The fingerprint in the name of a credential's node."""
+    _, _, _, algorithm, _, digest = node.split(":")
+    return f"{algorithm}:{digest}"
 
 
 def _sound(facts: Sequence[Fact]) -> tuple[Sequence[Fact], tuple[Skipped, ...]]:
@@ -157,7 +247,7 @@ def _names(fact: Fact) -> tuple[str, ...]:
             return (fact.identity,)
         case FindingFact():
             return (fact.subject or "",)
-        case Skipped():
+        case Skipped() | UseFact():
             return ()
         case _:
             assert_never(fact)
@@ -176,307 +266,7 @@ def _source(
         finished=finished,
         counts=counts,
         skipped=skipped,
+        record_of=tuple(sorted(run.record_of)),
+        attempt=run.attempt,
+        asked=run.asked,
     )
-
-
-class _Batch:
-    """The records that one batch of facts touches, read once and written once."""
-
-    def __init__(self, unit: InventoryUnit, run: Run) -> None:
-        self._unit = unit
-        self._rows = unit.inventory
-        self._run = run
-        self._ids: dict[str, str] = {}
-        self._identities: dict[str, IdentityRecord] = {}
-        self._credentials: dict[str, CredentialRecord] = {}
-        self._resources: dict[str, ResourceRecord] = {}
-        self._aliases: dict[str, str] = {}
-        self._new: list[str] = []
-        self._unstored: set[str] = set()
-        """New ones of which the database knows nothing yet."""
-        self._joined = 0
-        self._new_credentials = 0
-        self._sightings: list[tuple[str, str, str, dict[str, Json]]] = []
-
-    def load(self, facts: Sequence[Fact]) -> None:
-        """Read what the batch may touch."""
-        names: set[str] = set()
-        fingerprints: set[str] = set()
-        resources: set[str] = set()
-        for fact in facts:
-            if isinstance(fact, IdentityFact):
-                names.update((fact.name, *fact.aliases))
-            elif isinstance(fact, CredentialFact):
-                fingerprints.add(fact.fingerprint)
-                names.add(fact.identity or _unbound(fact.fingerprint))
-            elif isinstance(fact, ResourceFact):
-                resources.add(fact.name)
-        self._ids = self._rows.resolve(names)
-        self._credentials = self._rows.credentials(fingerprints)
-        owners = {record.identity for record in self._credentials.values()}
-        self._identities = self._rows.identities({*self._ids.values(), *owners})
-        self._resources = self._rows.resources(resources)
-
-    def identity(self, fact: IdentityFact) -> None:
-        names = (fact.name, *(alias for alias in fact.aliases if _system(alias) in self._run.record_of))
-        known = sorted({self._ids[each] for each in names if each in self._ids})
-        if known:
-            identity = known[0]
-            for other in known[1:]:
-                self._merge(other, identity)
-        else:
-            identity = self._create(fact.name, fact.kind, fact.title)
-        for each in names:
-            self._name(each, identity)
-        known_as = self._identities[identity]
-        of_record = known_as.system in self._run.record_of
-        self._identities[identity] = _updated(known_as, fact, self._unit.now, of_record=of_record)
-        self._see("identity", fact.name, fact.place, fact)
-
-    def credential(self, fact: CredentialFact) -> None:
-        known = self._credentials.get(fact.fingerprint)
-        if known is None:
-            identity = self._identity_for(fact)
-            self._new_credentials += 1
-            known = CredentialRecord(
-                fingerprint=fact.fingerprint,
-                identity=identity,
-                kind=fact.kind.value,
-                title=fact.title[:400],
-                state="active",
-                first_seen=self._unit.now,
-                last_seen=self._unit.now,
-            )
-        elif fact.identity is not None and self._identities[known.identity].name == _unbound(fact.fingerprint):
-            # Nobody had named it: the placeholder gives way, whatever its age.
-            identity = self._identity_for(fact)
-            if identity != known.identity:
-                self._merge(known.identity, identity)
-                known = replace(known, identity=identity)
-        bearer = self._identities[known.identity]
-        self._identities[bearer.id] = replace(bearer, last_seen=self._unit.now, present=True)
-        self._credentials[fact.fingerprint] = replace(
-            known,
-            issued=fact.issued or known.issued,
-            expires=fact.expires or known.expires,
-            last_used=_later(fact.last_used, known.last_used),
-            manager=fact.manager or known.manager,
-            exposed=known.exposed or fact.exposed,
-            last_seen=self._unit.now,
-            present=True,
-            attributes={**known.attributes, **fact.attributes},
-        )
-        node = name("credential", *_split(fact.fingerprint))
-        self._see("credential", node, fact.place, fact)
-
-    def resource(self, fact: ResourceFact) -> None:
-        system = (parse_name(fact.name) or ("", "", "", ""))[0]
-        known = self._resources.get(fact.name) or ResourceRecord(
-            name=fact.name,
-            kind=fact.kind,
-            title=fact.title[:400],
-            system=system,
-            first_seen=self._unit.now,
-            last_seen=self._unit.now,
-        )
-        sensitivity = known.sensitivity if known.sensitivity_confirmed else (fact.sensitivity or known.sensitivity)
-        self._resources[fact.name] = replace(
-            known,
-            title=fact.title[:400],
-            sensitivity=sensitivity,
-            last_seen=self._unit.now,
-            present=True,
-            attributes={**known.attributes, **fact.attributes},
-        )
-        self._see("resource", fact.name, fact.place, fact)
-
-    def save(self, facts: Sequence[Fact]) -> Counts:
-        rows, run = self._rows, self._run
-        rows.put_identities(list(self._identities.values()))
-        rows.put_aliases(self._aliases, f"{run.connector}:{run.scope}"[:400], self._unit.now)
-        rows.put_credentials(list(self._credentials.values()))
-        rows.put_resources(list(self._resources.values()))
-        rows.put_sightings(run.source, run.run, self._unit.now, self._sightings)
-        rows.put_edges(run.source, run.run, [fact for fact in facts if isinstance(fact, EdgeFact)])
-        rows.put_owners(run.source, run.run, [fact for fact in facts if isinstance(fact, OwnerFact)])
-        findings = [(self._unit.new_id("fd"), fact) for fact in facts if isinstance(fact, FindingFact)]
-        new_findings = rows.put_findings(run.source, run.run, self._unit.now, findings)
-        if self._new:
-            self._unit.record(
-                "inventory.identities.found",
-                actor=f"connector:{run.connector}",
-                subject=run.source,
-                data={
-                    "identities": {each: self._identities[each].name for each in self._new if each in self._identities}
-                },
-            )
-        return Counts(
-            facts=_kinds(facts),
-            identities_new=len(self._new),
-            identities_joined=self._joined,
-            credentials_new=self._new_credentials,
-            findings_new=new_findings,
-        )
-
-    def _identity_for(self, fact: CredentialFact) -> str:
-        wanted = fact.identity or _unbound(fact.fingerprint)
-        if wanted in self._ids:
-            return self._ids[wanted]
-        parsed = parse_name(wanted)
-        title = parsed[3] if parsed and fact.identity else fact.title
-        return self._create(wanted, IdentityKind.UNBOUND, title)
-
-    def _create(self, wanted: str, kind: IdentityKind, title: str) -> str:
-        system, instance, _, _ = parse_name(wanted) or ("spiffe", "", "", "")
-        identity = self._unit.new_id("id")
-        self._identities[identity] = IdentityRecord(
-            id=identity,
-            name=wanted,
-            kind=kind,
-            title=title[:400],
-            system=system,
-            instance=instance,
-            state=State.ACTIVE,
-            first_seen=self._unit.now,
-            last_seen=self._unit.now,
-        )
-        self._new.append(identity)
-        self._unstored.add(identity)
-        self._name(wanted, identity)
-        return identity
-
-    def _name(self, each: str, identity: str) -> None:
-        if self._ids.get(each) != identity:
-            self._ids[each] = identity
-            self._aliases[each] = identity
-
-    def _merge(self, younger: str, older: str) -> None:
-        """`older` stays: of two that a source shows the older id; the other's id and names become its aliases."""
-        self._joined += 1
-        self._identities[older] = _joined(self._identities[older], self._identities[younger])
-        for each, identity in list(self._ids.items()):
-            if identity == younger:
-                self._name(each, older)
-        if younger in self._new:
-            self._new.remove(younger)
-        if younger in self._unstored:
-            self._unstored.remove(younger)
-            self._aliases = {each: older if to == younger else to for each, to in self._aliases.items()}
-        else:
-            if older in self._unstored:
-                # Its row must be there before names and credentials can point to it.
-                self._rows.put_identities([self._identities[older]])
-                self._unstored.remove(older)
-            self._rows.merge(younger, older)
-        self._identities.pop(younger)
-        for fingerprint, record in self._credentials.items():
-            if record.identity == younger:
-                self._credentials[fingerprint] = replace(record, identity=older)
-        self._unit.record(
-            "inventory.identity.merged",
-            actor=f"connector:{self._run.connector}",
-            subject=older,
-            data={"merged": younger, "source": self._run.source},
-        )
-
-    def _see(self, kind: str, node: str, place: Place, fact: Fact) -> None:
-        self._sightings.append((kind, node, write_place(place), _fact_json(fact)))
-
-
-def write_place(place: Place) -> str:
-    """`system:path[:line]`, for people."""
-    line = f":{place.line}" if place.line is not None else ""
-    return f"{place.system}:{place.path}{line}"[:1400]
-
-
-def _updated(record: IdentityRecord, fact: IdentityFact, now: datetime, *, of_record: bool) -> IdentityRecord:
-    """Take what a source says; what a thing is called and is, the system of record says (`of_record`)."""
-    said = fact.attributes
-    rest = {key: value for key, value in said.items() if key not in _COLUMNS}
-    known = record.kind is not IdentityKind.UNBOUND
-    keep = fact.kind is IdentityKind.UNBOUND or (known and not of_record)
-    # A role that lost its login is still the identity that it was, and not a group.
-    keep_kind = keep or (known and fact.kind is IdentityKind.GROUP)
-    return replace(
-        record,
-        kind=record.kind if keep_kind else fact.kind,
-        title=record.title if keep else fact.title[:400],
-        environment=_text(said.get("environment")) or record.environment,
-        service=_text(said.get("service")) or record.service,
-        purpose=_text(said.get("purpose")) or record.purpose,
-        autonomy=_text(said.get("autonomy")) or record.autonomy,
-        privileged=record.privileged or said.get("privileged") is True,
-        created=_moment(said.get("created")) or record.created,
-        last_used=_later(_moment(said.get("last_used")), record.last_used),
-        last_seen=now,
-        present=True,
-        attributes={**record.attributes, **rest},
-    )
-
-
-def _system(alias: str) -> str:
-    parsed = parse_name(alias)
-    return parsed[0] if parsed is not None else alias.partition(":")[0]
-
-
-def _joined(older: IdentityRecord, younger: IdentityRecord) -> IdentityRecord:
-    """What sources said of both; the older one's word counts first, and a privilege is never lost."""
-    first, second = (younger, older) if older.kind is IdentityKind.UNBOUND else (older, younger)
-    return replace(
-        older,
-        kind=first.kind,
-        title=first.title,
-        environment=first.environment or second.environment,
-        service=first.service or second.service,
-        purpose=first.purpose or second.purpose,
-        autonomy=first.autonomy or second.autonomy,
-        privileged=first.privileged or second.privileged,
-        created=first.created or second.created,
-        last_used=_later(first.last_used, second.last_used),
-        attributes={**second.attributes, **first.attributes},
-    )
-
-
-def _text(value: object) -> str | None:
-    return value[:200] if isinstance(value, str) and value else None
-
-
-def _moment(value: object) -> datetime | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, UTC)
-    if not isinstance(value, str):
-        return None
-    try:
-        return parse_rfc3339(value)
-    except ValueError:
-        return None
-
-
-def _later(one: datetime | None, other: datetime | None) -> datetime | None:
-    return max((each for each in (one, other) if each is not None), default=None)
-
-
-def _unbound(fingerprint: str) -> str:
-    algorithm, digest = _split(fingerprint)[0], _split(fingerprint)[2]
-    return name("credential", algorithm, "unbound", digest)
-
-
-def _split(fingerprint: str) -> tuple[str, str, str]:
-    algorithm, _, digest = fingerprint.partition(":")
-    return algorithm, "fingerprint", digest
-
-
-def _kinds(facts: Iterable[Fact]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for fact in facts:
-        kind = type(fact).__name__.removesuffix("Fact").lower()
-        counts[kind] = counts.get(kind, 0) + 1
-    return counts
-
-
-def _fact_json(fact: Fact) -> dict[str, Json]:
-    plain: dict[str, Json] = {}
-    for key, value in msgspec.to_builtins(fact).items():
-        if key != "place" and value not in (None, [], {}, ""):
-            plain[key] = value
-    return plain

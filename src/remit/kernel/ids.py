@@ -65,9 +65,14 @@ def is_id(prefix: str, text: str) -> bool:
     return head == prefix and _ULID.fullmatch(tail) is not None
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9_.~@/+=,-]*").fullmatch
+"""What `quote` would leave as it is, and most parts are."""
+
+
 def name(system: str, instance: str, kind: str, local: str) -> Name:
     """Name something of another system; each part is percent-encoded, so that no value can forge a separator."""
-    return Name("urn:remit:" + ":".join(quote(part, safe="@/._-+=,") for part in (system, instance, kind, local)))
+    parts = [each if _PLAIN(each) else quote(each, safe="@/._-+=,") for each in (system, instance, kind, local)]
+    return Name("urn:remit:" + ":".join(parts))
 
 
 def parse_name(text: str) -> tuple[str, str, str, str] | None:

@@ -18,7 +18,33 @@ import msgspec
 from remit.kernel.errors import Misconfigured
 
 RESERVED = frozenset(
-    {"REMIT_DATA", "REMIT_CONFIG", "REMIT_DATABASE", "REMIT_NATS", "REMIT_AGENT_SOCK", "REMIT_PERSON_KEY"}
+    {
+        "REMIT_DATA",
+        "REMIT_CONFIG",
+        "REMIT_DATABASE",
+        "REMIT_NATS",
+        "REMIT_AGENT_SOCK",
+        "REMIT_PERSON_KEY",
+        "REMIT_ID_TOKEN",
+        # What `remit run` says to a task, and workflows to `remit run`: a task may call `remit` itself.
+        "REMIT_TASK",
+        "REMIT_GRANT",
+        "REMIT_CREDENTIALS",
+        "REMIT_SCRIPT",
+        "REMIT_SOCKET",
+        "REMIT_NEEDS",
+        "REMIT_HANDOVER",
+        "REMIT_RUN",
+        "REMIT_SSH_CONFIG",
+        "REMIT_SSH_LEASE",
+        "REMIT_X509_CA",
+        "REMIT_X509_CERT",
+        "REMIT_X509_CURL",
+        "REMIT_X509_KEY",
+        "REMIT_X509_URL",
+        # Which control plane the commands of a workload ask.
+        "REMIT_SERVER",
+    }
 )
 """Variables that name no setting."""
 

@@ -106,12 +106,17 @@ def measure(stream: BinaryIO, *, node: str, first_seq: int) -> tuple[Extent | No
     index = SegmentIndex(first_seq=first_seq, end=len(header))
     if stream.read(len(header)) != header:
         return None, index
-    while (data := _read_record(stream)) is not None:
-        index.starts.append(index.end)
-        index.end += _RECORD.size + len(data)
+    extend(stream, index)
     size = stream.seek(0, 2)
     count = len(index.starts)
     return Extent(first_seq=first_seq, count=count, good_bytes=index.end, size_bytes=size), index
+
+
+def extend(stream: BinaryIO, index: SegmentIndex) -> None:
+    """Add the whole records that stand behind `index.end`, where `stream` is, to the index."""
+    while (data := _read_record(stream)) is not None:
+        index.starts.append(index.end)
+        index.end += _RECORD.size + len(data)
 
 
 def _read_record(stream: BinaryIO) -> bytes | None:

@@ -6,6 +6,7 @@ Everything here blocks and runs in one thread at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
@@ -116,10 +117,7 @@ class SegmentWriter:
         self._file.write(b"".join(parts))
         self._file.sync()
         self._suspect = False
-        starts = []
-        for part in parts:
-            starts.append(self._end)
-            self._end += len(part)
+        *starts, self._end = accumulate(map(len, parts), initial=self._end)
         self.last_seq += len(records)
         return Written(
             last_seq=self.last_seq, hashes=leaf_hashes(records), index=self.index, starts=starts, end=self._end

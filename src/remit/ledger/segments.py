@@ -47,9 +47,12 @@ class Page:
     next_before: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
-    record: bytes
+    """Records that are told of together."""
+
+    records: Sequence[bytes]
+    size: int
     future: asyncio.Future[SegmentPosition] | None
 
 
@@ -127,16 +130,24 @@ class SegmentLog:
         (`ledger.disk.failed`, `ledger.decisions.overloaded`): then it is not recorded, and must not be acted on.
         """
         future: asyncio.Future[SegmentPosition] = asyncio.get_running_loop().create_future()
-        self._enqueue(record, future)
+        self._enqueue((record,), future)
         self._schedule(0)
         return await future
+
+    def append_group(self, records: Sequence[bytes], future: asyncio.Future[SegmentPosition]) -> None:
+        """Add several records: `future` has the position of the last when all are on disk, or why one is not.
+
+        Call from the event loop. Raises as `append`: then none of them is added.
+        """
+        self._enqueue(records, future)
+        self._schedule(0)
 
     def append_nowait(self, record: bytes) -> None:
         """Add a record that may lag: it is written within about 50 ms, and lost when the process is killed before.
 
         Call from the event loop. Raises as `append`, except that a failing disk is tried again.
         """
-        self._enqueue(record, None)
+        self._enqueue((record,), None)
         self._schedule(_LAG_SECONDS)
 
     async def flush(self) -> None:
@@ -248,19 +259,23 @@ class SegmentLog:
                 yield from self._folder.backwards(index, before)
                 before = first
 
-    def _enqueue(self, record: bytes, future: asyncio.Future[SegmentPosition] | None) -> None:
-        if not 0 < len(record) <= MAX_RECORD_BYTES:
-            raise Rejected("ledger.record.size", f"a record has 1 to {MAX_RECORD_BYTES} bytes, this one {len(record)}")
+    def _enqueue(self, records: Sequence[bytes], future: asyncio.Future[SegmentPosition] | None) -> None:
+        size = 0
+        for record in records:
+            if not 0 < len(record) <= MAX_RECORD_BYTES:
+                text = f"a record has 1 to {MAX_RECORD_BYTES} bytes, this one {len(record)}"
+                raise Rejected("ledger.record.size", text)
+            size += len(record)
         if self._closed:
             raise _closed()
-        if self._queued_bytes + len(record) > _MAX_QUEUED_BYTES:
+        if self._queued_bytes + size > _MAX_QUEUED_BYTES:
             raise Unavailable(
                 "ledger.decisions.overloaded",
                 "more decisions wait for the disk than may be held",
                 next_step="send fewer requests, or give the decision log a faster disk",
             )
-        self._queue.append(_Waiting(record, future))
-        self._queued_bytes += len(record)
+        self._queue.append(_Waiting(records, size, future))
+        self._queued_bytes += size
 
     def _schedule(self, delay_seconds: float) -> None:
         """See to it that the queue is written soon; appends of one turn of the loop go together."""
@@ -283,8 +298,12 @@ class SegmentLog:
         self._cancel_timer()
         if self._writing is not None or not self._queue:
             return
-        group, self._queue = self._queue[:_MAX_GROUP], self._queue[_MAX_GROUP:]
-        records = [waiting.record for waiting in group]
+        records: list[bytes] = []
+        taken = 0
+        while taken < len(self._queue) and len(records) < _MAX_GROUP:
+            records += self._queue[taken].records
+            taken += 1
+        group, self._queue = self._queue[:taken], self._queue[taken:]
         loop = asyncio.get_running_loop()
         self._writing = loop.run_in_executor(self._executor, self._writer.write, records)
         self._writing.add_done_callback(lambda done: self._written(done, group))
@@ -302,8 +321,10 @@ class SegmentLog:
             self._active = written.index
             self._active.starts.extend(written.starts)
             self._active.end = written.end
-        self._queued_bytes -= sum(len(waiting.record) for waiting in group)
-        for seq, waiting in enumerate(group, written.last_seq - len(group) + 1):
+        seq = written.last_seq - len(written.hashes)
+        for waiting in group:
+            seq += len(waiting.records)
+            self._queued_bytes -= waiting.size
             if waiting.future is not None and not waiting.future.done():
                 waiting.future.set_result(SegmentPosition(node=self.node, seq=seq))
         self._start_writing()
@@ -312,7 +333,7 @@ class SegmentLog:
         """Tell who waits; keep what may lag for another try."""
         for waiting in group:
             if waiting.future is not None:
-                self._queued_bytes -= len(waiting.record)
+                self._queued_bytes -= waiting.size
                 if not waiting.future.done():
                     waiting.future.set_exception(_unwritable(error))
         self._queue[:0] = [waiting for waiting in group if waiting.future is None]

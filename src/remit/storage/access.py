@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, not_, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
 from remit.access.leases.model import LIVE, HeldLease, LeaseFilter
-from remit.access.model import Approval, Entity, Grant, GrantState, Lease, LeaseState, ProcessTask, Request, Target
+from remit.access.model import (
+    Approval,
+    Entity,
+    Grant,
+    GrantKind,
+    GrantState,
+    GrantTerms,
+    Lease,
+    LeaseState,
+    Request,
+    Target,
+)
 from remit.access.ports import StoredGrant, StoredTarget
-from remit.access.tasks.model import Program, TaskDefinition
+from remit.access.tasks.kinds import Task, task_from, task_json
+from remit.access.tasks.model import TaskDefinition, recipe_from
 from remit.kernel.canonical import Json
 from remit.kernel.clock import parse_rfc3339, rfc3339
 from remit.storage.policies import PolicyVersionRows
+from remit.storage.runs import RunRows
 from remit.storage.schema.access import (
     access_grant,
     access_holder,
@@ -29,9 +58,15 @@ from remit.storage.upsert import upsert
 _LIVE = sorted(LIVE)
 _CHUNK = 500
 """Values in one `IN (…)`: below every engine's limit of parameters."""
+_CHANGE_LEASE = update(access_lease).where(
+    access_lease.c.id == bindparam("fenced_id"),
+    access_lease.c.epoch == bindparam("fenced_epoch"),
+    access_lease.c.state.in_(bindparam("fenced_states", expanding=True)),
+)
+"""Built once: with values of its own each time, the statement costs more to build than to execute."""
 
 
-class AccessRows(PolicyVersionRows):
+class AccessRows(PolicyVersionRows, RunRows):
     """Implements `access.ports.AccessRows` and `access.policy.ports.PolicyRows` on one connection."""
 
     def __init__(self, conn: Connection) -> None:
@@ -82,13 +117,40 @@ class AccessRows(PolicyVersionRows):
         row = self._conn.execute(select(access_grant).where(access_grant.c.id == grant_id)).one_or_none()
         return None if row is None else _to_grant(row)
 
-    def grants(self, *, task: str = "", states: Collection[str] = (), limit: int = 1000) -> Sequence[StoredGrant]:
+    def grants(
+        self, *, task: str = "", states: Collection[str] = (), limit: int = 1000, asked: bool = False, kind: str = ""
+    ) -> Sequence[StoredGrant]:
         query = select(access_grant).order_by(access_grant.c.id.desc()).limit(limit)
         if task:
             query = query.where(access_grant.c.task == task)
+        if asked:
+            query = query.where(access_grant.c.requested_by != "")
+        if kind:
+            # The terms are canonical text, in which a quote inside a value is escaped: nothing else looks like this.
+            query = query.where(type_coerce(access_grant.c.terms, Text).contains(f'"kind":"{kind}"', autoescape=True))
         if states:
             query = query.where(access_grant.c.state.in_(sorted(states)))
         return [_to_grant(row) for row in self._conn.execute(query)]
+
+    def grants_by_id(self, ids: Collection[str]) -> Mapping[str, StoredGrant]:
+        found: dict[str, StoredGrant] = {}
+        wanted = sorted(ids)
+        for start in range(0, len(wanted), _CHUNK):
+            chunk = wanted[start : start + _CHUNK]
+            for row in self._conn.execute(select(access_grant).where(access_grant.c.id.in_(chunk))):
+                found[row.id] = _to_grant(row)
+        return found
+
+    def running_grants(self, where: LeaseFilter, limit: int) -> Sequence[StoredGrant]:
+        """Grants that a running task has, the newest first, older than `where.before`; with a lease as in `where`."""
+        columns = access_grant.c
+        query = select(access_grant).where(columns.state == GrantState.APPROVED.value, columns.process.is_not(None))
+        if where.before:
+            query = query.where(columns.id < where.before)
+        such = list(_conditions(replace(where, before="")))
+        if such:
+            query = query.where(select(access_lease.c.id).where(access_lease.c.grant_id == columns.id, *such).exists())
+        return [_to_grant(row) for row in self._conn.execute(query.order_by(columns.id.desc()).limit(limit))]
 
     # Leases.
 
@@ -116,16 +178,16 @@ class AccessRows(PolicyVersionRows):
         return found
 
     def change_lease(self, held: HeldLease, *, epoch: int, was: Collection[LeaseState]) -> bool:
-        fenced = and_(
-            access_lease.c.id == held.id, access_lease.c.epoch == epoch, access_lease.c.state.in_(sorted(was))
-        )
-        return self._conn.execute(update(access_lease).where(fenced).values(_from_lease(held))).rowcount == 1
+        fence = {"fenced_id": held.id, "fenced_epoch": epoch, "fenced_states": sorted(was)}
+        return self._conn.execute(_CHANGE_LEASE, {**_from_lease(held), **fence}).rowcount == 1
 
     def claim_leases(self, holder: str, now: datetime, *, exclusive: bool, limit: int = 1000) -> Sequence[HeldLease]:
         others = and_(access_lease.c.state.in_(_LIVE), access_lease.c.holder != holder)
         if not exclusive:
             alive = select(access_holder.c.holder).where(access_holder.c.until > now)
             others = and_(others, not_(access_lease.c.holder.in_(alive)))
+        else:
+            self._conn.execute(update(access_sweep).where(access_sweep.c.holder != holder).values(holder=holder))
         chosen = select(access_lease.c.id).where(others).order_by(access_lease.c.id).limit(limit)
         if self._conn.dialect.name == "postgresql":
             chosen = chosen.with_for_update(skip_locked=True)
@@ -142,8 +204,20 @@ class AccessRows(PolicyVersionRows):
             claimed += [_to_lease(row) for row in self._conn.execute(taken)]
         return sorted(claimed, key=lambda held: held.id)
 
-    def count_leases(self) -> Mapping[LeaseState, int]:
+    def leases_of_grants(self, ids: Collection[str]) -> Sequence[HeldLease]:
+        """Those that may live on their target, by id; at most 500 grants."""
+        query = select(access_lease).where(access_lease.c.grant_id.in_(sorted(ids))).order_by(access_lease.c.id)
+        # The state is looked at here: asked for beside the grants, SQLite would walk all live leases instead.
+        return [_to_lease(row) for row in self._conn.execute(query) if row.state in _LIVE]
+
+    def swept_until(self, target: str) -> datetime | None:
+        """Until when the last sweep of a target was claimed; None where it was never swept."""
+        return self._conn.scalar(select(access_sweep.c.until).where(access_sweep.c.target == target))
+
+    def count_leases(self, *, target: str = "") -> Mapping[LeaseState, int]:
         query = select(access_lease.c.state, func.count()).group_by(access_lease.c.state)
+        if target:
+            query = query.where(access_lease.c.target == target)
         return {LeaseState(state): number for state, number in self._conn.execute(query)}
 
     def beat(self, holder: str, until: datetime) -> None:
@@ -177,6 +251,8 @@ def _conditions(where: LeaseFilter) -> Iterator[ColumnElement[bool]]:
         yield columns.state.in_(sorted(where.states))
     if where.after:
         yield columns.id > where.after
+    if where.before:
+        yield columns.id < where.before
     for column, value in (
         (columns.grant_id, where.grant),
         (columns.target, where.target),
@@ -240,13 +316,10 @@ def _from_task(definition: TaskDefinition) -> dict[str, Any]:
 
 
 def _to_task(row: Row[Any]) -> TaskDefinition:
-    said = dict(row.program)
-    arguments = said.pop("arguments")
-    program = Program(**said, arguments=None if arguments is None else tuple(arguments))
     return TaskDefinition(
         name=row.name,
         identity=row.identity,
-        program=program,
+        program=recipe_from(row.program),
         created=row.created,
         created_by=row.created_by,
         signature=row.signature,
@@ -254,20 +327,24 @@ def _to_task(row: Row[Any]) -> TaskDefinition:
     )
 
 
-def _from_process(process: ProcessTask | None) -> dict[str, Json] | None:
-    if process is None:
-        return None
-    return {"boot_id": process.boot_id, "pid": process.pid, "start_ticks": process.start_ticks}
+def _from_process(task: Task | None) -> dict[str, Json] | None:
+    return None if task is None else task_json(task)
 
 
-def _to_process(said: Mapping[str, Any] | None) -> ProcessTask | None:
-    return None if said is None else ProcessTask(**said)
+def _to_process(said: Mapping[str, Any] | None) -> Task | None:
+    return None if said is None else task_from(said)
 
 
 def _from_grant(stored: StoredGrant) -> dict[str, Any]:
     grant = stored.grant
     approvals = [
-        {"approver": one.approver, "time": rfc3339(one.time), "digest": one.digest, "signature": one.signature}
+        {
+            "approver": one.approver,
+            "time": rfc3339(one.time),
+            "digest": one.digest,
+            "signature": one.signature,
+            "evidence": dict(one.evidence),
+        }
         for one in grant.approvals
     ]
     return {
@@ -287,7 +364,23 @@ def _from_grant(stored: StoredGrant) -> dict[str, Any]:
         "process": _from_process(stored.process),
         "proven": dict(stored.proven),
         "ended": stored.ended,
+        "terms": None if grant.terms is None else grant.terms.as_json(),
+        "review": dict(stored.review) or None,
     }
+
+
+def _to_terms(said: Mapping[str, Any] | None) -> GrantTerms | None:
+    if said is None:
+        return None
+    return GrantTerms(
+        life=timedelta(seconds=said["life"]),
+        pending=parse_rfc3339(said["pending"]),
+        asker=said["asker"],
+        policies=said["policies"],
+        subject=said["subject"],
+        requires=tuple(said["requires"]),
+        kind=GrantKind(said["kind"]),
+    )
 
 
 def _to_grant(row: Row[Any]) -> StoredGrant:
@@ -304,6 +397,7 @@ def _to_grant(row: Row[Any]) -> StoredGrant:
         state=GrantState(row.state),
         reason=row.reason,
         approvals=approvals,
+        terms=_to_terms(row.terms),
     )
     return StoredGrant(
         grant=grant,
@@ -312,6 +406,7 @@ def _to_grant(row: Row[Any]) -> StoredGrant:
         process=_to_process(row.process),
         proven=row.proven,
         ended=row.ended,
+        review=row.review or {},
     )
 
 

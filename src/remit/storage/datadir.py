@@ -52,6 +52,10 @@ class DataDir:
         return self.sockets / "agent.sock"
 
     @property
+    def decide_socket(self) -> Path:
+        return self.sockets / "decide.sock"
+
+    @property
     def config(self) -> Path:
         return self.root / "remit.toml"
 
@@ -61,7 +65,7 @@ class DataDir:
         Raises `Misconfigured` (`storage.socket.path`, `storage.datadir.foreign`) or `Unavailable`
         (`storage.datadir.locked`) when another instance runs on it.
         """
-        for socket_path in (self.admin_socket, self.agent_socket):
+        for socket_path in (self.admin_socket, self.agent_socket, self.decide_socket):
             if len(os.fsencode(socket_path)) > _SOCKET_PATH:
                 raise Misconfigured(
                     "storage.socket.path",

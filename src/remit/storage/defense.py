@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
@@ -93,6 +93,21 @@ class DefenseRows:
         if before:
             query = query.where(table.c.id < before)
         return [_incident(row) for row in self._conn.execute(query).mappings()]
+
+    def live_incidents(
+        self, identities: Iterable[str] | None = None, *, limit: int = 100_000
+    ) -> Sequence[tuple[str, str, str]]:
+        """Identity, severity and status of each incident that is not closed; of some identities, or of all."""
+        table = defense_incident
+        query = select(table.c.identity, table.c.severity, table.c.status).where(table.c.status != "closed")
+        query = query.order_by(table.c.id.desc()).limit(limit)
+        if identities is None:
+            return [(row.identity, row.severity, row.status) for row in self._conn.execute(query)]
+        wanted, found = list(identities), []
+        for start in range(0, len(wanted), 500):
+            chunk = query.where(table.c.identity.in_(wanted[start : start + 500]))
+            found += [(row.identity, row.severity, row.status) for row in self._conn.execute(chunk)]
+        return found
 
     def add_moment(self, moment: Moment) -> None:
         self._conn.execute(insert(defense_moment).values(**_row(moment)))

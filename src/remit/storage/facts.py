@@ -16,6 +16,7 @@ from remit.storage.inventory import InventoryRows
 from remit.storage.schema.inventory import inventory_credential
 
 _STANDING = {
+    LeaseState.SPARE: Standing.LIVE,
     LeaseState.ISSUING: Standing.LIVE,
     LeaseState.ACTIVE: Standing.LIVE,
     LeaseState.REVOKING: Standing.REVOKING,

@@ -6,24 +6,32 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Column, Connection, Select, Table, and_, delete, exists, func, or_, select, update
 
-from remit.inventory.model import EdgeFact, FindingFact, IdentityKind, OwnerFact, Place, Sensitivity, Severity, State
+from remit.inventory.model import EdgeFact, FindingFact, OwnerFact, Place, Sensitivity, Severity, State
 from remit.inventory.records import (
-    SORTABLE,
+    CONCLUDED,
     CredentialRecord,
     EdgeRecord,
     FindingRecord,
     IdentityFilter,
     IdentityRecord,
+    JoinRecord,
     OwnerProposal,
+    ResourceFilter,
     ResourceRecord,
     SightingRecord,
     SourceRecord,
 )
+from remit.inventory.settle import sighting_key
 from remit.kernel.canonical import Json, canonical
+from remit.storage.inventory_codec import chunks, edge_of, identity_of, resource_of, row_of, source_of
+from remit.storage.inventory_history import History
+from remit.storage.inventory_joins import Joins
+from remit.storage.inventory_list import contains, list_identities, matches, page_of
+from remit.storage.inventory_resources import confirm_sensitivity, list_resources
 from remit.storage.schema.inventory import (
     inventory_alias,
     inventory_credential,
@@ -35,18 +43,21 @@ from remit.storage.schema.inventory import (
     inventory_sighting,
     inventory_source,
 )
-from remit.storage.upsert import upsert
+from remit.storage.upsert import fitted, upsert
+from remit.storage.word_overlay import follow_words, lay_words
 
-R = TypeVar("R")
-_CHUNK = 500
+_MOST_SAID = 20_000
+"""Sightings of one batch that are weighed against one another."""
 _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 class InventoryRows:
     """Implements `remit.inventory.ports.InventoryRows`."""
 
-    def __init__(self, conn: Connection) -> None:
+    def __init__(self, conn: Connection, now: datetime) -> None:
         self._conn = conn
+        self.history = History(conn, now)
+        self.joins = Joins(conn)
 
     # -- identities
 
@@ -54,7 +65,7 @@ class InventoryRows:
         found: dict[str, str] = {}
         wanted = list(set(names))
         table = inventory_alias
-        for chunk in _chunks(wanted):
+        for chunk in chunks(wanted):
             rows = self._conn.execute(select(table.c.name, table.c.identity).where(table.c.name.in_(chunk)))
             found.update((row.name, row.identity) for row in rows)
         ids = [each for each in wanted if each.startswith("id_")]
@@ -67,12 +78,14 @@ class InventoryRows:
 
     def identities(self, ids: Iterable[str]) -> dict[str, IdentityRecord]:
         records = self._some(inventory_identity, inventory_identity.c.id, ids)
-        return {row["id"]: _identity(row) for row in records}
+        return {row["id"]: identity_of(row) for row in records}
 
     def put_identities(self, records: Sequence[IdentityRecord]) -> None:
-        rows = [_row(record) for record in records]
-        # Owner, state and tier are governance's: a sighting never overwrites them.
+        # By title: so the index of texts is written best. Owner, state and tier are governance's: never overwritten.
+        rows = [row_of(record) for record in sorted(records, key=lambda record: record.title)]
         self._put(inventory_identity, rows, keep=("owner", "state", "tier", "first_seen", "merged_into", "name"))
+        lay_words(self._conn, (record.id for record in records))
+        self.history.identities(record.id for record in records)
 
     def put_aliases(self, aliases: Mapping[str, str], evidence: str, since: datetime) -> None:
         rows = [
@@ -94,10 +107,36 @@ class InventoryRows:
             .values(merged_into=older, present=False)
         )
         self._change(older, **_kept_in_merge(records[younger], records[older]))
+        follow_words(self._conn, younger, older)
+        self.joins.follow(younger, older)
+        self.history.identities([younger, *_ids_merged_into(self._conn, older)])
+        self.history.credentials(each.fingerprint for each in self.credentials_of([older]))
 
     def names_of(self, identity: str) -> list[str]:
         query = select(inventory_alias.c.name).where(inventory_alias.c.identity == identity)
         return sorted(self._conn.scalars(query))
+
+    def names_of_all(self, identities: Iterable[str]) -> dict[str, list[str]]:
+        table = inventory_alias
+        found: dict[str, list[str]] = {}
+        for chunk in chunks(sorted(set(identities))):
+            for row in self._conn.execute(select(table.c.name, table.c.identity).where(table.c.identity.in_(chunk))):
+                found.setdefault(row.identity, []).append(row.name)
+        return found
+
+    def apart_from(self, identities: Iterable[str]) -> set[frozenset[str]]:
+        return {frozenset((each.one, each.other)) for each in self.joins.apart(identities)}
+
+    def put_joins(self, records: Sequence[JoinRecord]) -> None:
+        self.joins.put(records)
+
+    def part(self, identity: str, *, present: bool) -> None:
+        """Let a merged identity be one of its own again."""
+        self._change(identity, merged_into=None, present=present)
+
+    def restore(self, identity: str, *, state: str, owner: str | None, tier: int | None) -> None:
+        """What governance says of an identity that was split off."""
+        self._change(identity, state=state, owner=owner, tier=tier)
 
     def set_state(self, identity: str, state: str) -> None:
         """Set the life-cycle state; `governance.lifecycle` decides whether it may."""
@@ -107,44 +146,46 @@ class InventoryRows:
         """Set the accountable owner."""
         self._change(identity, owner=owner)
 
-    def set_tier(self, identity: str, tier: int) -> None:
-        """Set the risk tier."""
+    def set_tier(self, identity: str, tier: int | None) -> None:
         self._change(identity, tier=tier)
 
     def _change(self, identity: str, **values: object) -> None:
         self._conn.execute(update(inventory_identity).where(inventory_identity.c.id == identity).values(**values))
+        self.history.identities([identity])
 
     def list_identities(self, filter: IdentityFilter) -> tuple[list[IdentityRecord], int]:
-        where = _conditions(filter)
-        total = self._conn.scalar(select(func.count()).select_from(inventory_identity).where(*where))
-        column = inventory_identity.c[filter.sort if filter.sort in SORTABLE else "title"]
-        order = column.desc() if filter.descending else column.asc()
-        query = select(inventory_identity).where(*where).order_by(order.nulls_last(), inventory_identity.c.id)
-        rows = self._conn.execute(query.limit(filter.limit).offset(filter.offset))
-        return [_identity(dict(row._mapping)) for row in rows], int(total or 0)
+        return list_identities(self._conn, filter)
+
+    def list_at(self, filter: IdentityFilter, at: datetime) -> tuple[list[IdentityRecord], int]:
+        """What a listing would have shown at a past moment; reads the whole registry of then."""
+        found = [each for each in self.history.identities_at(at) if matches(filter, each)]
+        if filter.exposed:
+            credentials = self.history.credentials_at(at)
+            exposed = {each.identity for each in credentials if each.exposed and each.present}
+            found = [each for each in found if each.id in exposed]
+        return page_of(filter, found), len(found)
 
     def facets(self) -> dict[str, dict[str, int]]:
-        table = inventory_identity
+        tallies = self.history.tallies()
         found: dict[str, dict[str, int]] = {}
         for column in ("kind", "system", "environment", "state"):
-            query = select(table.c[column], func.count()).where(table.c.present, table.c[column].is_not(None))
-            rows = self._conn.execute(query.group_by(table.c[column]).order_by(func.count().desc()).limit(50))
-            found[column] = {str(row[0]): int(row[1]) for row in rows}
+            numbers = sorted(tallies.get(column, {}).items(), key=lambda item: (-item[1], item[0]))
+            found[column] = dict(numbers[:50])
         return found
 
     def count(self) -> dict[str, int]:
         """Totals for the front page: identities, unowned, privileged, credentials, exposed, findings, sources."""
-        identity, credential = inventory_identity, inventory_credential
+        credential = inventory_credential
 
         def total(table: Table, *where: Any) -> int:
             return int(self._conn.scalar(select(func.count()).select_from(table).where(*where)) or 0)
 
-        present = and_(identity.c.present, identity.c.merged_into.is_(None))
+        tallies = self.history.tallies()
         return {
-            "identities": total(identity, present),
-            "unowned": total(identity, present, identity.c.owner.is_(None)),
-            "privileged": total(identity, present, identity.c.privileged),
-            "quarantined": total(identity, present, identity.c.state == State.QUARANTINED.value),
+            "identities": tallies.get("total", {}).get("", 0),
+            "unowned": tallies.get("unowned", {}).get("", 0),
+            "privileged": tallies.get("privileged", {}).get("", 0),
+            "quarantined": tallies.get("state", {}).get(State.QUARANTINED.value, 0),
             "credentials": total(credential, credential.c.present),
             "exposed": total(credential, credential.c.present, credential.c.exposed),
             "resources": total(inventory_resource, inventory_resource.c.present),
@@ -155,11 +196,17 @@ class InventoryRows:
     def all_identities(self) -> Iterator[IdentityRecord]:
         query = select(inventory_identity).where(inventory_identity.c.merged_into.is_(None))
         for row in self._stream(query.order_by(inventory_identity.c.title, inventory_identity.c.id)):
-            yield _identity(row)
+            yield identity_of(row)
 
     def aliases(self) -> Iterator[tuple[str, str]]:
         """Every (name, identity)."""
         for row in self._stream(select(inventory_alias.c.name, inventory_alias.c.identity)):
+            yield row["name"], row["identity"]
+
+    def aliases_since(self, since: datetime) -> Iterator[tuple[str, str]]:
+        """Every (name, identity) that was said at `since` or later."""
+        query = select(inventory_alias.c.name, inventory_alias.c.identity).where(inventory_alias.c.since >= since)
+        for row in self._stream(query):
             yield row["name"], row["identity"]
 
     # -- credentials and resources
@@ -169,12 +216,20 @@ class InventoryRows:
         return {row["fingerprint"]: CredentialRecord(**row) for row in rows}
 
     def put_credentials(self, records: Sequence[CredentialRecord]) -> None:
-        self._put(inventory_credential, [_row(record) for record in records], keep=("first_seen", "state"))
+        self._put(inventory_credential, [row_of(record) for record in records], keep=("first_seen", "state"))
+        self.history.credentials(record.fingerprint for record in records)
+
+    def move_credential(self, fingerprint: str, identity: str) -> None:
+        """Let a credential belong to another identity."""
+        table = inventory_credential
+        self._conn.execute(update(table).where(table.c.fingerprint == fingerprint).values(identity=identity))
+        self.history.credentials([fingerprint])
 
     def set_credential_state(self, fingerprint: str, state: str) -> None:
         """`active`, `revoked` …"""
         table = inventory_credential
         self._conn.execute(update(table).where(table.c.fingerprint == fingerprint).values(state=state))
+        self.history.credentials([fingerprint])
 
     def credentials_of(self, identities: Iterable[str]) -> list[CredentialRecord]:
         rows = self._some(inventory_credential, inventory_credential.c.identity, identities)
@@ -186,15 +241,24 @@ class InventoryRows:
 
     def resources(self, names: Iterable[str]) -> dict[str, ResourceRecord]:
         rows = self._some(inventory_resource, inventory_resource.c.name, names)
-        return {row["name"]: _resource(row) for row in rows}
+        return {row["name"]: resource_of(row) for row in rows}
 
     def put_resources(self, records: Sequence[ResourceRecord]) -> None:
         keep = ("first_seen", "sensitivity_confirmed")
-        self._put(inventory_resource, [_row(record) for record in records], keep=keep)
+        self._put(inventory_resource, [row_of(record) for record in records], keep=keep)
+        self.history.resources(record.name for record in records)
 
     def all_resources(self) -> Iterator[ResourceRecord]:
         for row in self._stream(select(inventory_resource).order_by(inventory_resource.c.name)):
-            yield _resource(row)
+            yield resource_of(row)
+
+    def list_resources(self, wanted: ResourceFilter) -> tuple[list[ResourceRecord], int]:
+        return list_resources(self._conn, wanted)
+
+    def confirm_sensitivity(self, names: Iterable[str], sensitivity: Sensitivity | None) -> None:
+        kept = list(names)
+        confirm_sensitivity(self._conn, kept, sensitivity)
+        self.history.resources(kept)
 
     # -- what sources said
 
@@ -203,14 +267,26 @@ class InventoryRows:
         row = self._conn.execute(
             select(table).where(table.c.connector == connector, table.c.instance == instance, table.c.scope == scope)
         ).first()
-        return None if row is None else _source(dict(row._mapping))
+        return None if row is None else source_of(dict(row._mapping))
 
     def put_source(self, record: SourceRecord) -> None:
-        self._put(inventory_source, [_row(record)])
+        self._put(inventory_source, [row_of(record)], keep=("marks", "marks_new"))
+
+    def marks(self, source: str) -> tuple[dict[str, str], dict[str, str]]:
+        """What the last whole run remembered, and what the one since then has so far."""
+        table = inventory_source
+        row = self._conn.execute(select(table.c.marks, table.c.marks_new).where(table.c.id == source)).first()
+        return ({}, {}) if row is None else (dict(row.marks or {}), dict(row.marks_new or {}))
+
+    def put_marks(self, source: str, whole: Mapping[str, str], part: Mapping[str, str]) -> None:
+        table = inventory_source
+        self._conn.execute(update(table).where(table.c.id == source).values(marks=dict(whole), marks_new=dict(part)))
 
     def sources(self) -> list[SourceRecord]:
-        rows = self._conn.execute(select(inventory_source).order_by(inventory_source.c.started.desc()))
-        return [_source(dict(row._mapping)) for row in rows]
+        table = inventory_source
+        query = select(table).where(table.c.connector != CONCLUDED).order_by(table.c.started.desc())
+        rows = self._conn.execute(query)
+        return [source_of(dict(row._mapping)) for row in rows]
 
     def put_sightings(
         self, source: str, run: str, now: datetime, rows: Sequence[tuple[str, str, str, Mapping[str, Json]]]
@@ -219,7 +295,7 @@ class InventoryRows:
             {
                 "source": source,
                 "kind": kind,
-                "key": _key(node, place),
+                "key": sighting_key(node, place),
                 "node": node,
                 "run": run,
                 "first_seen": now,
@@ -253,10 +329,13 @@ class InventoryRows:
                 "evidence": fact.evidence,
                 "place": _place(fact.place),
                 "cut": fact.cut,
+                "confidence": fact.confidence,
             }
             for fact in facts
         ]
-        self._put(inventory_edge, rows)
+        rows = fitted(inventory_edge, rows)
+        upsert(self._conn, inventory_edge, rows)
+        self.history.edges(source, rows)
 
     def put_findings(self, source: str, run: str, now: datetime, facts: Sequence[tuple[str, FindingFact]]) -> int:
         rows = {}
@@ -277,12 +356,18 @@ class InventoryRows:
                 "place": _place(fact.place),
                 "first_seen": now,
                 "last_seen": now,
+                "changed": None,
             }
         table = inventory_finding
         known = 0
-        for chunk in _chunks(list(rows)):
-            query = select(func.count()).select_from(table).where(table.c.source == source, table.c.key.in_(chunk))
-            known += int(self._conn.scalar(query) or 0)
+        for chunk in chunks(list(rows)):
+            columns = (table.c.key, table.c.severity, table.c.title, table.c.changed)
+            query = select(*columns).where(table.c.source == source, table.c.key.in_(chunk))
+            for was in self._conn.execute(query):
+                known += 1
+                row = rows[was.key]
+                same = (was.severity, was.title) == (row["severity"], row["title"])
+                row["changed"] = was.changed if same else now
         self._put(table, list(rows.values()), keep=("first_seen", "id"))
         return len(rows) - known
 
@@ -298,6 +383,7 @@ class InventoryRows:
                 "evidence": fact.evidence[:1000],
                 "confidence": fact.confidence,
                 "place": _place(fact.place),
+                "at": fact.at,
             }
             for fact in facts
         ]
@@ -309,23 +395,29 @@ class InventoryRows:
         nodes = [(row.kind, row.node) for row in rows]
         self._conn.execute(delete(inventory_sighting).where(stale))
         counts: dict[str, int] = {}
+        self.history.end_edges(source, run)
         for table, kind in ((inventory_edge, "edges"), (inventory_finding, "findings"), (inventory_owner, "owners")):
             gone = self._conn.execute(delete(table).where(table.c.source == source, table.c.run != run)).rowcount
             counts[kind] = int(gone)
         credential, resource, identity = inventory_credential, inventory_resource, inventory_identity
         gone_credentials = {_fingerprint(node) for node in self._unseen("credential", nodes)}
         counts["credential"] = self._mark_gone(credential, credential.c.fingerprint, gone_credentials)
-        counts["resource"] = self._mark_gone(resource, resource.c.name, self._unseen("resource", nodes))
+        self.history.credentials(gone_credentials)
+        gone_resources = self._unseen("resource", nodes)
+        counts["resource"] = self._mark_gone(resource, resource.c.name, gone_resources)
+        self.history.resources(gone_resources)
         ids = set(self.resolve(self._unseen("identity", nodes)).values())
         ids |= {each.identity for each in self.credentials(gone_credentials).values()}
-        counts["identity"] = self._mark_gone(identity, identity.c.id, ids - self._alive(ids))
+        dead = ids - self._alive(ids)
+        counts["identity"] = self._mark_gone(identity, identity.c.id, dead)
+        self.history.identities(dead)
         return counts
 
     def _unseen(self, kind: str, nodes: Iterable[tuple[str, str]]) -> set[str]:
         """The nodes of `kind` of which no source has a sighting left."""
         unseen: set[str] = set()
         seen = inventory_sighting
-        for chunk in _chunks(sorted({node for of, node in nodes if of == kind})):
+        for chunk in chunks(sorted({node for of, node in nodes if of == kind})):
             query = select(seen.c.node).where(seen.c.kind == kind, seen.c.node.in_(chunk))
             unseen |= set(chunk) - set(self._conn.scalars(query))
         return unseen
@@ -333,7 +425,7 @@ class InventoryRows:
     def _mark_gone(self, table: Table, column: Column[Any], keys: set[str]) -> int:
         """How many of `keys` were there until now."""
         gone = 0
-        for chunk in _chunks(sorted(keys)):
+        for chunk in chunks(sorted(keys)):
             gone += self._conn.execute(
                 update(table).where(column.in_(chunk), table.c.present).values(present=False)
             ).rowcount
@@ -343,7 +435,7 @@ class InventoryRows:
         """Those that a source shows, by themselves or by a credential; what Remit itself made is no source's to end."""
         alive: set[str] = set()
         alias, seen, credential, own = inventory_alias, inventory_sighting, inventory_credential, inventory_identity
-        for chunk in _chunks(sorted(ids)):
+        for chunk in chunks(sorted(ids)):
             sighted = exists().where(seen.c.kind == "identity", seen.c.node == alias.c.name)
             for query in (
                 select(alias.c.identity).where(alias.c.identity.in_(chunk), sighted),
@@ -353,20 +445,26 @@ class InventoryRows:
                 alive |= set(self._conn.scalars(query))
         return alive
 
+    def stale(self, source: str, run: str) -> list[SightingRecord]:
+        seen = inventory_sighting
+        query = _sightings().where(seen.c.source == source, seen.c.run != run)
+        kinds = seen.c.kind.in_(("identity", "credential"))
+        return [_sighting(row) for row in self._conn.execute(query.where(kinds).order_by(seen.c.node))]
+
+    def said(self, kind: str, nodes: Iterable[str]) -> list[SightingRecord]:
+        seen = inventory_sighting
+        found: list[SightingRecord] = []
+        for chunk in chunks(sorted(set(nodes))):
+            query = _sightings().where(seen.c.kind == kind, seen.c.node.in_(chunk))
+            found += [_sighting(row) for row in self._conn.execute(query.limit(_MOST_SAID))]
+        return found
+
     def sightings_of(self, nodes: Iterable[str]) -> list[SightingRecord]:
-        records: list[SightingRecord] = []
-        seen, source = inventory_sighting, inventory_source
-        for chunk in _chunks(list(nodes)):
-            query = (
-                select(
-                    seen.c.source, source.c.connector, seen.c.kind, seen.c.node, seen.c.place,
-                    seen.c.first_seen, seen.c.last_seen, seen.c.fact,
-                )
-                .join(source, source.c.id == seen.c.source)
-                .where(seen.c.node.in_(chunk))
-            )  # fmt: skip
-            records += [SightingRecord(**row._mapping) for row in self._conn.execute(query.limit(500))]
-        return records
+        found: list[SightingRecord] = []
+        for chunk in chunks(list(nodes)):
+            query = _sightings().where(inventory_sighting.c.node.in_(chunk))
+            found += [_sighting(row) for row in self._conn.execute(query.limit(500))]
+        return found
 
     def findings(
         self,
@@ -376,20 +474,23 @@ class InventoryRows:
         severity: str = "",
         text: str = "",
         source: str = "",
+        rule: str = "",
     ) -> list[FindingRecord]:
         table = inventory_finding
         columns = [table.c[each.name] for each in fields(FindingRecord)]
         query = select(*columns).order_by(table.c.rank.desc(), table.c.first_seen.desc(), table.c.id).limit(limit)
         if source:
             query = query.where(table.c.source == source)
+        if rule:
+            query = query.where(table.c.rule == rule)
         if severity:
             query = query.where(table.c.severity == severity)
         if text:
-            query = query.where(or_(_contains(table.c.title, text), _contains(table.c.place, text)))
+            query = query.where(or_(contains(table.c.title, text), contains(table.c.place, text)))
         if subjects is None:
             return [FindingRecord(**row._mapping) for row in self._conn.execute(query)]
         found: list[FindingRecord] = []
-        for chunk in _chunks(list(subjects)):
+        for chunk in chunks(list(subjects)):
             found += [
                 FindingRecord(**row._mapping) for row in self._conn.execute(query.where(table.c.subject.in_(chunk)))
             ]
@@ -401,17 +502,24 @@ class InventoryRows:
         rows = self._conn.execute(select(table.c.severity, func.count()).group_by(table.c.severity))
         return {row[0]: int(row[1]) for row in rows}
 
+    def finding_rules(self) -> dict[str, int]:
+        """Findings by rule, the most frequent first."""
+        table = inventory_finding
+        query = select(table.c.rule, func.count().label("number")).group_by(table.c.rule)
+        rows = self._conn.execute(query.order_by(func.count().desc(), table.c.rule).limit(200))
+        return {row[0]: int(row[1]) for row in rows}
+
     def proposals(self, names: Iterable[str]) -> list[OwnerProposal]:
         columns = [inventory_owner.c[each.name] for each in fields(OwnerProposal)]
         found: list[OwnerProposal] = []
-        for chunk in _chunks(list(names)):
+        for chunk in chunks(list(names)):
             query = select(*columns).where(inventory_owner.c.identity.in_(chunk))
             found += [OwnerProposal(**row._mapping) for row in self._conn.execute(query)]
         return sorted(found, key=lambda each: (-each.confidence, each.owner))
 
     def edges(self) -> Iterator[EdgeRecord]:
         for row in self._stream(_edge_query()):
-            yield _edge(row)
+            yield edge_of(row)
 
     def edges_into(self, heads: Iterable[str]) -> list[EdgeRecord]:
         return self._edges_where(inventory_edge.c.head, heads)
@@ -422,9 +530,9 @@ class InventoryRows:
 
     def _edges_where(self, column: Column[Any], values: Iterable[str]) -> list[EdgeRecord]:
         found: list[EdgeRecord] = []
-        for chunk in _chunks(list(values)):
+        for chunk in chunks(list(values)):
             rows = self._conn.execute(_edge_query().where(column.in_(chunk)).limit(1000))
-            found += [_edge(dict(row._mapping)) for row in rows]
+            found += [edge_of(dict(row._mapping)) for row in rows]
         return found
 
     # -- how
@@ -433,7 +541,7 @@ class InventoryRows:
         upsert(self._conn, table, rows, keep=keep, fit=True)
 
     def _some(self, table: Table, column: Column[Any], values: Iterable[str]) -> Iterator[dict[str, Any]]:
-        for chunk in _chunks(list(set(values))):
+        for chunk in chunks(list(set(values))):
             for row in self._conn.execute(select(table).where(column.in_(chunk))):
                 yield dict(row._mapping)
 
@@ -446,69 +554,35 @@ def _kept_in_merge(younger: IdentityRecord, older: IdentityRecord) -> dict[str, 
     """What people decided of the younger one and must not be lost: containment, the stricter tier, an owner."""
     states = (older.state, younger.state)
     state = next((each for each in (State.QUARANTINED, State.SUSPENDED) if each in states), older.state)
-    tiers = [each.tier for each in (older, younger) if each.tier is not None]
-    return {"state": state.value, "tier": min(tiers, default=None), "owner": older.owner or younger.owner}
+    tiers = (older.tier, younger.tier)  # a lax one that was said of one alone was not said of both
+    tier = None if tiers == (None, None) else min(1 if each is None else each for each in tiers)
+    return {"state": state.value, "tier": tier, "owner": older.owner or younger.owner}
 
 
-def _conditions(wanted: IdentityFilter) -> list[Any]:
+def _sightings() -> Select[Any]:
+    seen, source = inventory_sighting, inventory_source
+    columns = (
+        seen.c.source, source.c.connector, seen.c.kind, seen.c.node, seen.c.place, seen.c.first_seen, seen.c.last_seen,
+        seen.c.fact, seen.c.key, seen.c.run, source.c.record_of,
+    )  # fmt: skip
+    return select(*columns).join(source, source.c.id == seen.c.source)
+
+
+def _sighting(row: Any) -> SightingRecord:
+    return SightingRecord(**{**row._mapping, "record_of": tuple(row.record_of)})
+
+
+def _ids_merged_into(conn: Connection, identity: str) -> list[str]:
     table = inventory_identity
-    where: list[Any] = [table.c.merged_into.is_(None)]
-    if not wanted.include_gone:
-        where.append(table.c.present)
-    for column in ("kind", "state", "system", "environment", "owner"):
-        if value := getattr(wanted, column):
-            where.append(table.c[column] == value)
-    if wanted.unowned:
-        where.append(table.c.owner.is_(None))
-    if wanted.privileged:
-        where.append(table.c.privileged)
-    if wanted.exposed:
-        credential = inventory_credential
-        where.append(exists().where(credential.c.identity == table.c.id, credential.c.exposed, credential.c.present))
-    if wanted.text:
-        where.append(
-            or_(*(_contains(table.c[column], wanted.text) for column in ("title", "name", "owner", "service")))
-        )
-    return where
-
-
-def _contains(column: Column[Any], text: str) -> Any:
-    return column.icontains(text, autoescape=True)
+    return [str(each) for each in conn.scalars(select(table.c.id).where(table.c.merged_into == identity))]
 
 
 def _edge_query() -> Select[Any]:
     return select(*(inventory_edge.c[each.name] for each in fields(EdgeRecord)))
 
 
-def _edge(row: dict[str, Any]) -> EdgeRecord:
-    return EdgeRecord(**{**row, "actions": tuple(row["actions"]), "conditions": tuple(row["conditions"])})
-
-
-def _row(record: Any) -> dict[str, Any]:
-    row = {}
-    for field in fields(record):
-        value = getattr(record, field.name)
-        row[field.name] = value.value if isinstance(value, IdentityKind | State | Sensitivity) else value
-        if field.name == "skipped":
-            row[field.name] = [dict(each) for each in value]
-    return row
-
-
-def _identity(row: dict[str, Any]) -> IdentityRecord:
-    return IdentityRecord(**{**row, "kind": IdentityKind(row["kind"]), "state": State(row["state"])})
-
-
-def _resource(row: dict[str, Any]) -> ResourceRecord:
-    sensitivity = None if row["sensitivity"] is None else Sensitivity(row["sensitivity"])
-    return ResourceRecord(**{**row, "sensitivity": sensitivity})
-
-
-def _source(row: dict[str, Any]) -> SourceRecord:
-    return SourceRecord(**{**row, "skipped": tuple(row["skipped"])})
-
-
 def _place(place: Place) -> str:
-    from remit.inventory.registry import write_place
+    from remit.inventory.batch import write_place
 
     return write_place(place)
 
@@ -524,8 +598,3 @@ def _is_credential(node: str) -> bool:
 def _fingerprint(node: str) -> str:
     _, _, _, algorithm, _, digest = node.split(":")
     return f"{algorithm}:{digest}"
-
-
-def _chunks(values: Sequence[R]) -> Iterator[Sequence[R]]:
-    for start in range(0, len(values), _CHUNK):
-        yield values[start : start + _CHUNK]

@@ -49,6 +49,8 @@ def _from_version(version: PolicyVersion) -> dict[str, Any]:
     return {
         "id": version.id,
         "text": version.text,
+        "cases": version.cases,
+        "invariants": version.invariants,
         "digest": version.digest,
         "created": version.created,
         "created_by": version.by,
@@ -64,6 +66,8 @@ def _to_version(row: Row[Any]) -> PolicyVersion:
     return PolicyVersion(
         id=row.id,
         text=row.text,
+        cases=row.cases,
+        invariants=row.invariants,
         digest=row.digest,
         created=row.created,
         by=row.created_by,

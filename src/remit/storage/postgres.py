@@ -14,7 +14,7 @@ from remit.kernel.errors import Misconfigured
 from remit.kernel.events import Event
 from remit.storage.faults import translated
 from remit.storage.ledger import LedgerRows
-from remit.storage.unit import Unit
+from remit.storage.unit import TierOf, Unit, as_the_row_says
 
 T = TypeVar("T")
 _ATTEMPTS = 5
@@ -30,6 +30,8 @@ class PostgresStore:
         self._published = published
         self.authority_key: bytes | None = None
         """Set once the keys are open: from then on the journal of authority is kept."""
+        self.tier_of: TierOf = as_the_row_says
+        """What tier counts of an identity by what its row says. Set with the journal of authority."""
         try:
             import asyncpg  # noqa: F401
         except ImportError:
@@ -79,7 +81,7 @@ class PostgresStore:
 
     async def _write_once(self, work: Callable[[Unit], T]) -> tuple[T, list[Event]]:
         def run(conn: Connection) -> tuple[T, list[Event]]:
-            unit = Unit(lambda: conn, self._clock.now())
+            unit = Unit(lambda: conn, self._clock.now(), tier_of=self.tier_of)
             result = work(unit)
             if unit.events:
                 LedgerRows(conn).append(unit.events, unit.leaves, unit.bodies, authority_key=self.authority_key)
@@ -93,7 +95,7 @@ class PostgresStore:
 
         def run(conn: Connection) -> T:
             conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
-            return query(Unit(lambda: conn, self._clock.now(), read_only=True))
+            return query(Unit(lambda: conn, self._clock.now(), read_only=True, tier_of=self.tier_of))
 
         with translated():
             async with self._engine.connect() as conn, conn.begin():

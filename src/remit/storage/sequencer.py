@@ -15,6 +15,7 @@ from pathlib import Path
 
 from remit.kernel.clock import Clock
 from remit.kernel.errors import RemitError
+from remit.ledger.checkpoint import Checkpoint
 from remit.ledger.directory import TileDirectory
 from remit.ledger.note import Ed25519Signer
 from remit.storage.database import Database
@@ -37,6 +38,7 @@ class Sequencer:
         self._more = asyncio.Event()
         self._moved = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
+        self._appending: asyncio.Task[Checkpoint] | None = None
         self.failed: RemitError | None = None
 
     @property
@@ -44,6 +46,11 @@ class Sequencer:
         """The tiles."""
         assert self._directory is not None, "the sequencer is not open"
         return self._directory
+
+    @property
+    def signer(self) -> Ed25519Signer:
+        """The ledger's own key: it signs checkpoints, and notes on what the ledger holds."""
+        return self._signer
 
     @property
     def size(self) -> int:
@@ -88,6 +95,8 @@ class Sequencer:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         self._task = None
+        if self._appending is not None:
+            await asyncio.gather(self._appending, return_exceptions=True)
         with contextlib.suppress(RemitError):
             await self._catch_up()
             await self._keep_head()
@@ -118,7 +127,9 @@ class Sequencer:
             page = await self._store.read(lambda unit: unit.ledger.leaves(start, _PAGE))  # noqa: B023
             if not page:
                 return
-            await asyncio.to_thread(self.directory.append, page)
+            # A cancelled wait leaves the thread appending: `close` waits for it, or the same page would go in twice.
+            self._appending = asyncio.create_task(asyncio.to_thread(self.directory.append, page))
+            await asyncio.shield(self._appending)
 
     async def _keep_head(self) -> None:
         checkpoint = self.directory.checkpoint

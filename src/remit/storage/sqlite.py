@@ -25,7 +25,7 @@ from remit.kernel.errors import Unavailable
 from remit.kernel.events import Event
 from remit.storage.faults import translated
 from remit.storage.ledger import LedgerRows
-from remit.storage.unit import Unit
+from remit.storage.unit import TierOf, Unit, as_the_row_says
 
 T = TypeVar("T")
 _GROUP = 1024
@@ -49,6 +49,8 @@ class SqliteStore:
         self._published = published
         self.authority_key: bytes | None = None
         """Set once the keys are open: from then on the journal of authority is kept."""
+        self.tier_of: TierOf = as_the_row_says
+        """What tier counts of an identity by what its row says. Set with the journal of authority."""
         self._writer_engine = _engine(path, begin="BEGIN IMMEDIATE", read_only=False)
         self._reader_engine = _engine(path, begin="BEGIN", read_only=True)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -58,10 +60,12 @@ class SqliteStore:
 
     def migrate(self) -> None:
         """Bring the schema to this program's version."""
+        from remit.storage.inventory_search import prepare
         from remit.storage.migrate import upgrade
 
         with translated(), self._writer_engine.connect() as conn:
             upgrade(conn)
+            prepare(conn)
 
     def start(self) -> None:
         """Start the writer; call after `migrate`."""
@@ -93,7 +97,7 @@ class SqliteStore:
 
     def _read(self, query: Callable[[Unit], T]) -> T:
         with translated(), self._reader_engine.connect() as conn, conn.begin():
-            return query(Unit(lambda: conn, self._clock.now(), read_only=True))
+            return query(Unit(lambda: conn, self._clock.now(), read_only=True, tier_of=self.tier_of))
 
     def _write_loop(self) -> None:
         while (first := self._jobs.get()) is not None:
@@ -151,7 +155,7 @@ class SqliteStore:
             saved = True
             return conn
 
-        unit = Unit(connect, self._clock.now())
+        unit = Unit(connect, self._clock.now(), tier_of=self.tier_of)
         try:
             with translated():
                 result = job.work(unit)

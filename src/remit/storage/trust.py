@@ -5,14 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, func, insert, select
 
-from remit.storage.schema.trust import trust_authority, trust_binary, trust_bundle, trust_entry
+from remit.storage.schema.trust import trust_authority, trust_binary, trust_bundle, trust_entry, trust_issued
+from remit.storage.schema.types import micros
 from remit.storage.upsert import upsert
-from remit.trust.model import Authority, AuthorityKind, AuthorityState, Entry, Selector
+from remit.trust.model import Authority, AuthorityKind, AuthorityState, Entry, Issued, Selector
+from remit.trust.ports import ISSUED_FIELDS, IssuedFilter
 from remit.trust.spiffe import SpiffeId
+
+ISSUED = (*ISSUED_FIELDS, "status", "issued", "expires")
+
+
+_plain = attrgetter(*ISSUED[:-2])
+_NOTE_ISSUED = "INSERT INTO trust_issued ({}) VALUES ({})".format(  # noqa: S608  (names of our own columns)
+    ", ".join('"' + name + '"' for name in ISSUED), ", ".join("?" for _ in ISSUED)
+)
 
 
 class TrustRows:
@@ -68,6 +79,37 @@ class TrustRows:
             upsert(self._conn, trust_binary, [row])
         return before
 
+    # What was issued.
+
+    def note_issued(self, issued: Sequence[Issued]) -> None:
+        if not issued:
+            return
+        if self._conn.dialect.name == "sqlite":
+            # A hot path of the embedded store: the driver's own executemany, past the type machinery.
+            values = [(*_plain(one), micros(one.issued), micros(one.expires)) for one in issued]
+            self._conn.exec_driver_sql(_NOTE_ISSUED, values)
+        else:
+            self._conn.execute(insert(trust_issued), [{name: getattr(one, name) for name in ISSUED} for one in issued])
+
+    def issued(self, where: IssuedFilter, *, after: str = "", limit: int = 10_000) -> Sequence[Issued]:
+        query = select(trust_issued).where(trust_issued.c.id > after, trust_issued.c.expires > where.now)
+        for name in ISSUED_FIELDS:
+            if wanted := getattr(where, name):
+                query = query.where(trust_issued.c[name] == wanted)
+        rows = self._conn.execute(query.order_by(trust_issued.c.id).limit(limit))
+        return [Issued(**{name: getattr(row, name) for name in ISSUED}) for row in rows]
+
+    def count_issued(self, where: IssuedFilter) -> int:
+        query = select(func.count()).select_from(trust_issued).where(trust_issued.c.expires > where.now)
+        for name in ISSUED_FIELDS:
+            if wanted := getattr(where, name):
+                query = query.where(trust_issued.c[name] == wanted)
+        return self._conn.scalar(query) or 0
+
+    def forget_issued(self, before: datetime, *, limit: int = 10_000) -> int:
+        old = select(trust_issued.c.id).where(trust_issued.c.expires <= before).limit(limit)
+        return self._conn.execute(delete(trust_issued).where(trust_issued.c.id.in_(old))).rowcount
+
     # Bundle.
 
     def bundle_sequence(self) -> int:
@@ -86,6 +128,7 @@ def _from_authority(authority: Authority) -> dict[str, Any]:
         "kind": authority.kind.value,
         "state": authority.state.value,
         "public": authority.public,
+        "chain": [one.hex() for one in authority.chain],
         "created": authority.created,
         "expires": authority.expires,
         "activated": authority.activated,
@@ -100,6 +143,7 @@ def _to_authority(row: Row[Any]) -> Authority:
         kind=AuthorityKind(row.kind),
         state=AuthorityState(row.state),
         public=row.public,
+        chain=tuple(bytes.fromhex(one) for one in row.chain),
         created=row.created,
         expires=row.expires,
         activated=row.activated,
@@ -118,6 +162,7 @@ def _from_entry(entry: Entry) -> dict[str, Any]:
         "jwt_ttl": int(entry.jwt_ttl.total_seconds()),
         "hint": entry.hint,
         "identity": entry.identity,
+        "federates_with": list(entry.federates_with),
         "created": entry.created,
         "signature": entry.signature,
     }
@@ -132,6 +177,7 @@ def _to_entry(row: Row[Any]) -> Entry:
         jwt_ttl=timedelta(seconds=row.jwt_ttl),
         hint=row.hint,
         identity=row.identity,
+        federates_with=tuple(row.federates_with),
         created=row.created,
         signature=row.signature,
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,9 @@ class PeerProtocol(HttpToolsProtocol):
     too many the one that has kept us waiting longest makes room.
     """
 
-    def __init__(self, *, waiting: dict[PeerProtocol, None], **how: Any) -> None:
+    def __init__(self, *, waiting: dict[PeerProtocol, None], most: int = _CONNECTIONS, **how: Any) -> None:
         super().__init__(**how)
+        self._most = most
         self._waiting = waiting
         """Connections of this listener that owe us a request, oldest first."""
         self._deadline: asyncio.TimerHandle | None = None
@@ -51,7 +54,7 @@ class PeerProtocol(HttpToolsProtocol):
             raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
             pid, uid, gid = struct.unpack("3i", raw)
             self.app_state = {**self.app_state, "peer": PeerIdentity(pid=pid, uid=uid, gid=gid)}
-        if len(self.connections) >= _CONNECTIONS:
+        if len(self.connections) >= self._most:
             next(iter(self._waiting), self).end(transport)
         super().connection_made(transport)
         self._owe()
@@ -99,7 +102,8 @@ class PeerProtocol(HttpToolsProtocol):
 class Listeners:
     """The sockets of one application."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, *, connections: int = _CONNECTIONS) -> None:
+        self._most = connections
         config = Config(
             app,
             log_config=None,
@@ -108,21 +112,24 @@ class Listeners:
             lifespan="off",
             server_header=False,
             date_header=True,
+            proxy_headers=False,  # a peer's address is the kernel's word, whatever headers say of it
             timeout_keep_alive=30,
-            limit_concurrency=2 * _CONNECTIONS,
+            limit_concurrency=2 * connections,
         )
         config.load()
         self._config = config
         self._states: list[ServerState] = []
         self._servers: list[asyncio.Server] = []
 
-    def _protocol(self, via: str) -> Any:
+    def _protocol(self, via: str, protocol: Callable[..., PeerProtocol] = PeerProtocol) -> Any:
         state = ServerState()
         self._states.append(state)
         waiting: dict[PeerProtocol, None] = {}
 
         def make() -> PeerProtocol:
-            return PeerProtocol(waiting=waiting, config=self._config, server_state=state, app_state={"via": via})
+            return protocol(
+                waiting=waiting, most=self._most, config=self._config, server_state=state, app_state={"via": via}
+            )
 
         return make
 
@@ -132,10 +139,13 @@ class Listeners:
         loop = asyncio.get_running_loop()
         self._servers.append(await loop.create_unix_server(self._protocol(via), sock=sock))
 
-    async def tcp(self, host: str, port: int, *, via: str, ssl: Any = None) -> int:
-        """Listen on TCP; returns the port (a free one where 0 was asked for)."""
+    async def tcp(
+        self, host: str, port: int, *, via: str, protocol: Callable[..., PeerProtocol] = PeerProtocol, **tls: Any
+    ) -> int:
+        """Listen on TCP; returns the port (a free one where 0 was asked for). `tls` as `create_server` takes it."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(self._protocol(via), host=host, port=port, ssl=ssl, reuse_address=True)
+        made = self._protocol(via, protocol)
+        server = await loop.create_server(made, host=host, port=port, reuse_address=True, **tls)
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
@@ -153,6 +163,20 @@ class Listeners:
 
     def _open(self) -> list[Any]:
         return [connection for state in self._states for connection in state.connections]
+
+
+def address_of_peer(peername: Any) -> str:
+    """The address at the other end of a TCP connection, of a socket's peer name; empty where there is none.
+
+    An IPv4 address that comes through an IPv6 socket is the IPv4 address; the zone of a link-local one is not told.
+    """
+    if not isinstance(peername, tuple) or not peername:
+        return ""
+    try:
+        found = ipaddress.ip_address(str(peername[0]).partition("%")[0])
+    except ValueError:
+        return ""
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def bind_unix(path: Path, mode: int) -> socket.socket:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,10 +13,9 @@ from typing import Any
 
 from remit.kernel.errors import Misconfigured, Unavailable
 from remit.surface.context import Surface
+from remit.surface.memory import keep_memory_private
 from remit.surface.sessions import Sessions
 from remit.wiring import ControlPlane, Settings, open_control_plane, settings_from
-
-_PR_SET_DUMPABLE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +64,6 @@ async def _main(
             failed.result()
 
 
-def keep_memory_private() -> None:
-    """This process holds the keys: it leaves no core dump, and nobody but root may look into its memory."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
 class Server:
     """Listeners over an open control plane; `async with` opens and closes both."""
 
@@ -85,6 +76,7 @@ class Server:
             socket_dir=options.socket_dir, environ=os.environ, flags=options.flags,
         )  # fmt: skip
         self._address = _address(self._settings.server.listen)
+        self._agents = address_of(self._settings.trust.listen) if self._settings.trust.listen else None
         self._closing: list[Callable[[], Awaitable[None]]] = []
 
     async def __aenter__(self) -> Server:
@@ -100,14 +92,30 @@ class Server:
 
     async def _open(self) -> None:
         os.umask(0o077)
-        control = await open_control_plane(self._settings)
+        from remit.surface.gateways.lease import lease_door
+
+        control = await open_control_plane(self._settings, make_door=lease_door)
         self._closing.append(control.close)
         self.surface = Surface(control=control, sessions=Sessions(control.clock))
+        from remit.surface.schedule import Scheduler
+
+        self.surface.scheduler = Scheduler(control)
+        self._closing.append(self.surface.scheduler.close)
         await self._listen(control)
+        await self._listen_to_enforcers()
+        await self._listen_to_agents(control)
+        from remit.surface.decide.listener import serve_decisions
+
+        self._closing.append(await serve_decisions(self.surface))
+        if self._settings.federation.listen:
+            from remit.surface.federation import serve_bundle
+
+            self._closing.append(await serve_bundle(control))
         if self._options.agent:
             from remit.surface.agent.serve import serve_agent
 
             self._closing.append(await serve_agent(control))
+        self.surface.scheduler.open()
         control.ready = True
 
     async def _listen(self, control: ControlPlane) -> None:
@@ -126,9 +134,33 @@ class Server:
                 f"cannot listen on {host}:{port}: {error.strerror}",
                 next_step="stop what listens there, or give another `--listen HOST:PORT`",
             ) from None
-        shown = f"[{host}]" if ":" in host else host
+        shown = _shown(host)
         self.surface.url = f"http://{shown}:{port}"
+        control.revocations.base = self.surface.url
+        control.feed.issuer = lambda: self._settings.tokens.issuer.rstrip("/") or self.surface.url
+        control.feed.remeasure(())
         self.surface.hosts = frozenset({f"{shown}:{port}", f"localhost:{port}", f"127.0.0.1:{port}"})
+
+    async def _listen_to_enforcers(self) -> None:
+        from remit.surface.enforcers.serve import Enforcing
+
+        self._enforcing = Enforcing(self.surface)
+        self._closing.append(self._enforcing.close)
+        await self._enforcing.open()
+
+    async def _listen_to_agents(self, control: ControlPlane) -> None:
+        if self._agents is None:
+            return
+        from remit.surface.api.app import build_app, for_workloads
+        from remit.surface.mtls import MutualTls
+
+        host, port = self._agents
+        from remit.surface.enforcers.http import beside
+
+        app = beside(build_app(self.surface, only=for_workloads), self._enforcing.app)
+        listener = MutualTls(control, app)
+        self._closing.append(listener.close)
+        self.surface.agents = f"{_shown(host)}:{await listener.open(host, port)}"
 
     async def _close(self) -> None:
         while self._closing:
@@ -139,15 +171,25 @@ class Server:
                 print(f"while stopping: {error}", file=sys.stderr)
 
 
-def _address(listen: str) -> tuple[str, int]:
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def address_of(listen: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`. `Misconfigured` (`surface.listen.invalid`)."""
     host, colon, port = listen.rpartition(":")
     host = host.strip("[]") or "127.0.0.1"
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise Misconfigured("surface.listen.invalid", f"`{listen}` is no HOST:PORT", next_step="e.g. 127.0.0.1:8420")
+    return host, int(port)
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, port = address_of(listen)
     if host not in ("127.0.0.1", "::1", "localhost"):
         raise Misconfigured(
             "surface.listen.plain",
             f"`{host}` is not loopback, and this listener speaks plain HTTP",
             next_step="listen on 127.0.0.1 and put a TLS proxy in front",
         )
-    return host, int(port)
+    return host, port

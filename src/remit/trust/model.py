@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -55,6 +55,23 @@ class Evidence:
     """What could not be seen, and why; no selector is made of it."""
     observed: datetime
 
+    @classmethod
+    def joined(cls, seen: Sequence[Evidence]) -> Evidence:
+        """What several attestors saw of the same workload, as one: every selector, and the facts of each under its id.
+
+        The facts of the first stay at the top, so that a process's pid is found in one place. The moment is the oldest.
+        """
+        first, *others = seen
+        if not others:
+            return first
+        return cls(
+            attestor="+".join(one.attestor for one in seen),
+            selectors=frozenset().union(*(one.selectors for one in seen)),
+            facts={**first.facts, **{one.attestor: dict(one.facts) for one in others}},
+            unseen=first.unseen + tuple(f"{one.attestor}: {what}" for one in others for what in one.unseen),
+            observed=min(one.observed for one in seen),
+        )
+
     @property
     def digest(self) -> str:
         """`sha256:<hex>` over everything but the moment: the same workload, seen again, has the same digest."""
@@ -67,9 +84,9 @@ class Evidence:
             }
         )
 
-    def value(self, key: str) -> str | None:
-        """The value of this attestor's selector `key`, where there is exactly one such key (`path`, `sha256`)."""
-        return next((s.value for s in self.selectors if s.attestor == self.attestor and s.key == key), None)
+    def value(self, key: str, *, attestor: str = "unix") -> str | None:
+        """The value of an attestor's selector `key`, where there is exactly one such key (`path`, `sha256`)."""
+        return next((s.value for s in self.selectors if s.attestor == attestor and s.key == key), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +102,8 @@ class Entry:
     """Tells a workload with several SVIDs what this one is for; at most 1,024 bytes."""
     identity: str = ""
     """The inventory's identity (`id_…`) that it is, when that is known."""
+    federates_with: tuple[str, ...] = ()
+    """Names of the foreign trust domains whose bundles the workload gets."""
     created: datetime
     signature: str = ""
 
@@ -98,6 +117,7 @@ class Entry:
             "jwt_ttl": int(self.jwt_ttl.total_seconds()),
             "hint": self.hint,
             "identity": self.identity,
+            "federates_with": list(self.federates_with),
             "created": rfc3339(self.created),
         }
 
@@ -115,6 +135,8 @@ def entry_key(spiffe_id: SpiffeId, selectors: frozenset[Selector]) -> str:
 class AuthorityKind(StrEnum):
     X509 = "x509"
     JWT = "jwt"
+    TOKEN = "token"
+    """Signs access tokens and transaction tokens: another key and key set than those of JWT-SVIDs."""
 
 
 class AuthorityState(StrEnum):
@@ -137,17 +159,29 @@ class Authority:
     """A signing key of the trust domain, without its private half. It counts only while `signature` verifies."""
 
     id: str
-    """Also the `kid` of a JWT authority."""
+    """Also the `kid` of a JWT or token authority."""
     kind: AuthorityKind
     state: AuthorityState
     public: bytes
     """DER: the CA certificate (x509), or the SubjectPublicKeyInfo (jwt)."""
+    chain: tuple[bytes, ...] = ()
+    """DER of the CA certificates from its issuer upwards, the root last; empty when it is a root itself."""
     created: datetime
     expires: datetime
     activated: datetime | None = None
     ended: datetime | None = None
     """When it was revoked, or retired after its expiry."""
     signature: str = ""
+
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """DER of the certificate that verifiers anchor in: its own, or its upstream's root."""
+        return (self.chain[-1] if self.chain else self.public,)
+
+    @property
+    def intermediates(self) -> tuple[bytes, ...]:
+        """DER of what a leaf must bring along to reach the root: itself and what is between, when it is no root."""
+        return (self.public, *self.chain[:-1]) if self.chain else ()
 
     def as_json(self) -> dict[str, Json]:
         """What its signature covers."""
@@ -156,6 +190,7 @@ class Authority:
             "kind": self.kind.value,
             "state": self.state.value,
             "public": self.public.hex(),
+            "chain": [one.hex() for one in self.chain],
             "created": rfc3339(self.created),
             "expires": rfc3339(self.expires),
             "activated": rfc3339(self.activated) if self.activated else None,
@@ -172,9 +207,11 @@ class X509Svid:
     authority: str
     serial: int
     certificate: bytes
-    """DER, the leaf alone: the authority is a root of the bundle."""
+    """DER, the leaf alone."""
+    chain: bytes = b""
+    """DER after DER of the intermediates between the leaf and a root of the bundle; empty under a root."""
     key: bytes = field(repr=False)
-    """DER, PKCS#8, not encrypted."""
+    """DER, PKCS#8, not encrypted; empty where the workload's agent made the key and showed only its public half."""
     issued: datetime
     expires: datetime
     hint: str = ""
@@ -204,3 +241,40 @@ class SvidClaims:
     audience: tuple[str, ...]
     expires: datetime
     claims: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresentedSvid:
+    """An X.509-SVID that a peer proved to hold the key of, verified against its own trust domain's bundle."""
+
+    spiffe_id: SpiffeId
+    certificate: bytes
+    """DER of the leaf."""
+    serial: int
+    thumbprint: str
+    """`x5t#S256` of RFC 8705 §3.1: SHA-256 of the leaf, base64url without padding."""
+    issued: datetime
+    """Its `notBefore`: we date back ours by half a minute."""
+    expires: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """One SVID or token that is still valid: what revocation needs to know of it. It holds no secret."""
+
+    id: str
+    """The certificate's serial in lower-case hexadecimal, or the token's `jti`: 128 random bits at least."""
+    kind: str
+    """`x509-svid`, `jwt-svid`, `access-token` or `transaction-token`."""
+    spiffe_id: str
+    """Whom it names; for a token, its subject."""
+    entry: str = ""
+    identity: str = ""
+    agent: str = ""
+    """The agent (`ag_…`) through which it went; empty for the control plane's own."""
+    authority: str = ""
+    grant: str = ""
+    status: str = ""
+    """Its place in a token status list (`LIST/INDEX`), where it has one."""
+    issued: datetime
+    expires: datetime

@@ -20,16 +20,45 @@ async def examine_control(control: ControlPlane) -> list[dict[str, str]]:
     """Every check, worst news included; a check that cannot be made says so."""
     found = [line("pass", "control plane answers", f"installation {control.instance}")]
     found += _ledger(control)
+    found += _workers(control)
     found += _boundary(control)
     found += await _policies(control)
-    disputed = [f"state or owner of `{each}` was changed in the database" for each in control.standing.disputed[:20]]
-    for problem in (*control.trust.problems, *control.feed.refused, *disputed):
+    what = "state, owner, tier or purpose"
+    disputed = [f"{what} of `{each}` was changed in the database" for each in control.standing.disputed[:20]]
+    forged = (*control.trust.problems, *control.federation.problems, *control.feed.refused, *_agents(control))
+    forged = (*forged, *control.enforcers.problems, *control.tokens.problems)
+    forged = (
+        *forged,
+        *(f"secret `{name}` was not kept by this installation" for name in await control.secrets.forged()),
+    )
+    for problem in (*forged, *disputed):
         found.append(
             line("fail", "everything that carries authority is signed", problem, "compare with `remit ledger ls`")
         )
+    found += _federation(control)
+    found += _authorities(control)
     for target in await control.targets.list():
         found += await _target(control, target.name)
     return found
+
+
+def _agents(control: ControlPlane) -> list[str]:
+    refused = control.agents.registry.refused
+    return [f"agent `{one}` was not admitted by this installation, or ended since" for one in refused]
+
+
+def _workers(control: ControlPlane) -> list[dict[str, str]]:
+    workers = control.decide_workers()
+    if not workers:
+        return []
+    serving = [one for one in workers if one["serving"]]
+    starts = sum(one["starts"] for one in workers)
+    detail = f"{len(serving)} of {len(workers)}, started {starts} times"
+    if len(serving) < len(workers):
+        return [
+            line("fail", "decision workers serve", detail, "see the server's log; the others and it serve meanwhile")
+        ]
+    return [line("pass", "decision workers serve", detail)]
 
 
 def _ledger(control: ControlPlane) -> list[dict[str, str]]:
@@ -51,6 +80,34 @@ def _boundary(control: ControlPlane) -> list[dict[str, str]]:
     if notice:
         return [line("fail", "people and machines are apart (A7)", notice, "run Remit under a user of its own")]
     return [line("pass", "people and machines are apart (A7)", f"Remit runs as uid {os.geteuid()}")]
+
+
+def _federation(control: ControlPlane) -> list[dict[str, str]]:
+    return [
+        line(
+            "fail",
+            f"the bundle of {each.relation.trust_domain} is current",
+            each.polling.error or "it was not fetched for several intervals",
+            f"`remit federation refresh {each.relation.trust_domain}` tries it now",
+        )
+        if each.stale
+        else line("pass", f"the bundle of {each.relation.trust_domain} is current")
+        for each in control.federation.partners()
+    ]
+
+
+def _authorities(control: ControlPlane) -> list[dict[str, str]]:
+    """Whether what signs has, or will have, a successor in time."""
+    title, problems = "authorities have successors", control.trust.authority_problems
+    ring = control.trust.keeper.keyring
+    signing = {one.kind.value: one for one in (ring.x509_authority, ring.jwt_authority, ring.token_authority)}
+    ends = ", ".join(f"{kind} signs until {one.expires:%Y-%m-%d %H:%M} UTC" for kind, one in signing.items())
+    if not problems:
+        return [line("pass", title, ends)]
+    return [
+        line("fail", title, f"{each}; {ends}", "correct `[upstream]` in the settings, or what it names")
+        for each in problems
+    ]
 
 
 async def _policies(control: ControlPlane) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""The hands of defense: quarantine and revocation through the ports of governance and access, and who would notice."""
+"""The hands of defense: quarantine and revocation through the ports of governance and access."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ from remit.access.leases.engine import LeaseEngine
 from remit.access.leases.model import LIVE, LeaseFilter
 from remit.access.model import Entity, Lease, LeaseState, Request
 from remit.access.policy.decide import Pdp
-from remit.defense.model import Dependant, VerifiedPerson
+from remit.defense.model import VerifiedPerson
 from remit.defense.ports import LeaseAtStake, RevokedLease
 from remit.governance import lifecycle
 from remit.governance.signatures import Approver
-from remit.inventory.model import Relation, State
-from remit.kernel.ids import credential_name
+from remit.inventory.model import State
 from remit.storage.database import Database
 from remit.trust.service import TrustService
 from remit.wiring.snapshots import SnapshotFeed
 
 _OUT_OF_SERVICE = (State.QUARANTINED, State.SUSPENDED, State.RETIRED)
-_NOTICES = frozenset(
-    {Relation.HOLDS, Relation.RUNS_AS, Relation.DEPLOYS, Relation.ASSUME, Relation.IMPERSONATE, Relation.MEMBER_OF}
-)
 
 
 class Containment:
@@ -102,52 +98,3 @@ def _detail(lease: Lease) -> str:
     said = lease.proof.get("proof")
     proof = said if isinstance(said, dict) else {}
     return str(proof.get("refusal") or proof.get("unproved") or lease.state.value)
-
-
-class Dependencies:
-    """Who is known to use an identity: whoever holds its credentials, runs as it, or may become it."""
-
-    def __init__(self, store: Database) -> None:
-        self._store = store
-
-    async def dependants(self, identity: str, *, limit: int = 100) -> Sequence[Dependant]:
-        """As defense asks."""
-        found = await self.find(identity)
-        return [
-            Dependant(id=each["id"], title=each["title"], why=f"{each['relation']}: {each['evidence']}")
-            for each in found["dependents"][:limit]
-        ]
-
-    async def find(self, identity: str) -> dict[str, Any]:
-        """Dependents with their evidence, and what is *not measured*."""
-        return await self._store.read(lambda unit: _find(unit, identity))
-
-
-def _find(unit: Any, identity: str) -> dict[str, Any]:
-    record = unit.inventory.identities([identity])[identity]
-    names = unit.inventory.names_of(identity)
-    credentials = unit.inventory.credentials_of([identity])
-    nodes = [*names, *(credential_name(each.fingerprint) for each in credentials)]
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    edges = [edge for edge in unit.inventory.edges_into(nodes) if edge.relation in _NOTICES]
-    known = unit.inventory.resolve(edge.tail for edge in edges)
-    titles = unit.inventory.identities(known.values())
-    for edge in edges:
-        who = known.get(edge.tail, edge.tail)
-        title = titles[who].title if who in titles else edge.tail.rpartition(":")[2]
-        rows[who, edge.relation] = {
-            "id": who, "title": title, "relation": edge.relation, "evidence": edge.evidence, "place": edge.place,
-        }  # fmt: skip
-    for seen in unit.inventory.sightings_of(credential_name(each.fingerprint) for each in credentials):
-        if seen.fact.get("exposed"):
-            rows[seen.place, "holds"] = {
-                "id": seen.node, "title": seen.place, "relation": "holds", "evidence": "the secret lies there",
-                "place": seen.place,
-            }  # fmt: skip
-    for held in unit.access.leases(LeaseFilter(identity=identity, states=LIVE), limit=50):
-        rows[held.id, "lease"] = {
-            "id": held.id, "title": held.lease.task, "relation": "lease", "evidence": held.lease.need,
-            "place": held.lease.target,
-        }  # fmt: skip
-    unmeasured = [] if record.last_used else [f"no log of {record.system} shows when, or by whom, it was last used"]
-    return {"identity": identity, "dependents": list(rows.values()), "unmeasured": unmeasured}

@@ -12,20 +12,24 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from remit.access.brokers.port import BrokerFactory
 from remit.access.grants import Grants
+from remit.access.leases.cgroups import LocalCgroups
 from remit.access.leases.engine import LeaseEngine
 from remit.access.leases.model import LIVE, LeaseFilter
 from remit.access.leases.processes import LocalProcesses
+from remit.access.leases.watching import TaskWatch
 from remit.access.model import LeaseState, Target
 from remit.access.policy.decide import Pdp
 from remit.access.policy.shadow import Shadow
+from remit.access.secrets import Secrets
 from remit.access.targets import OpenBrokers, Targets
 from remit.access.tasks.attest import WaitingTaskAttestor
+from remit.access.tasks.far import FarTasks
 from remit.access.tasks.register import Tasks
+from remit.access.tasks.remote import RemoteRuns
 from remit.access.tasks.start import TaskStarter
 from remit.defense import detections
 from remit.defense.model import Order
@@ -36,44 +40,80 @@ from remit.governance import exceptions as governance_exceptions
 from remit.governance import ownership
 from remit.governance import people as governance_people
 from remit.governance.signatures import Approver, parse_signed, verify_signed
-from remit.inventory.connectors.port import ConnectorManifest
-from remit.inventory.graph.access_graph import AccessGraph
-from remit.inventory.graph.blast import Blast
-from remit.inventory.graph.blast import blast as spread
-from remit.inventory.graph.sources import graph_from_rows
 from remit.inventory.model import IdentityKind, State
+from remit.inventory.native import names_of_native
 from remit.inventory.records import IdentityFilter, IdentityRecord
 from remit.kernel.canonical import Json
 from remit.kernel.catalog import Catalog
 from remit.kernel.clock import Clock, SystemClock
 from remit.kernel.errors import Misconfigured, NotFound, Rejected, RemitError
 from remit.kernel.events import Event, LocalBus
-from remit.kernel.ids import credential_name
 from remit.kernel.ids import name as urn
 from remit.ledger.note import Ed25519Signer
 from remit.ledger.proofs import inclusion_bundle
 from remit.providers.webhook import Webhook
 from remit.storage.database import Database, open_database
 from remit.storage.datadir import DataDir
-from remit.storage.keys import KeyRing, load_key_file
-from remit.storage.schema.core import storage_key
+from remit.storage.keys import KeyRing
 from remit.storage.sequencer import Sequencer
-from remit.trust.model import Entry
+from remit.trust.authority.downstream import Downstreams
+from remit.trust.federation.service import Federation
+from remit.trust.model import Entry, PresentedSvid
+from remit.trust.proofs import ProofDesk
 from remit.trust.service import TrustService
 from remit.trust.spiffe import TrustDomain
+from remit.trust.ssh import SshAuthority
+from remit.trust.tokens import TokenService
+from remit.wiring.agents import Agents
+from remit.wiring.blast import BlastDesk
+from remit.wiring.blast_watch import BlastWatch
 from remit.wiring.brokers import broker_factories
-from remit.wiring.connectors import connector_manifests
-from remit.wiring.containment import Containment, Dependencies
+from remit.wiring.containment import Containment
+from remit.wiring.conversion import Conversions
 from remit.wiring.decisions import Decisions
+from remit.wiring.dependencies import Dependencies
+from remit.wiring.enforcers import Enforcers
+from remit.wiring.governed import is_governed
+from remit.wiring.grants import GrantKeeper, open_grants
+from remit.wiring.graph import Graphs
+from remit.wiring.hot import DecisionDesk
+from remit.wiring.intents import Intents
+from remit.wiring.keys import open_ring
+from remit.wiring.leaks import Leaks
+from remit.wiring.offboarding import Offboarding
+from remit.wiring.own_use import OwnUse
+from remit.wiring.owners import OwnerKeeper
+from remit.wiring.pathproof import PathProofs
+from remit.wiring.paths import PathDesk
+from remit.wiring.platforms import PlatformWords, limit_of, platform_words
+from remit.wiring.privilege import Privilege
+from remit.wiring.proofs import Proofs
+from remit.wiring.revocation import Revocations
+from remit.wiring.rightsizing import Rightsizing
+from remit.wiring.rotation import Rotations
 from remit.wiring.sampling import ActivitySampler
+from remit.wiring.scream import Screams
+from remit.wiring.secrets import open_secrets
+from remit.wiring.segments import Segments
 from remit.wiring.settings import Settings
 from remit.wiring.snapshots import SnapshotFeed
 from remit.wiring.standing import Standing, Witness
 from remit.wiring.static import StaticCredentials
+from remit.wiring.static_house import MakeDoor, furnish
+from remit.wiring.stepup import StepUps
+from remit.wiring.tiers import TierDesk
+from remit.wiring.tokens import PolicyGrants
+from remit.wiring.trust import open_trust
 
 _log = logging.getLogger("remit")
 _HOUSEKEEPING = timedelta(seconds=30)
 _IN_SERVICE = ("active", "rotating")
+_OF_THE_GRAPH = (
+    "inventory.", "governance.resource.", "access.lease.", "access.grant.", "access.target.", "access.secret.",
+    "trust.entry.",
+)  # fmt: skip
+_TELL_AGAIN = 10
+"""Seconds that a background task may take to end."""
 
 
 class ControlPlane:
@@ -90,12 +130,30 @@ class ControlPlane:
     feed: SnapshotFeed
     pdp: Pdp
     decisions: Decisions
+    desk: DecisionDesk
     trust: TrustService
+    proof_house: Proofs
+    proofs: ProofDesk
+    downstreams: Downstreams
+    revocations: Revocations
+    tokens: TokenService
+    federation: Federation
+    agents: Agents
+    ssh: SshAuthority
+    token_grants: PolicyGrants
+    enforcers: Enforcers
+    intents: Intents
     targets: Targets
+    secrets: Secrets
+    rotations: Rotations
+    segments: Segments
     tasks: Tasks
     grants: Grants
     engine: LeaseEngine
     starter: TaskStarter
+    platforms: PlatformWords
+    far: FarTasks
+    runs: RemoteRuns
     responder: Responder
     watch: Watch
     dependencies: Dependencies
@@ -105,14 +163,29 @@ class ControlPlane:
         self.clock = clock
         self.bus = LocalBus()
         self.processes = LocalProcesses()
+        self.being_read: set[str] = set()
+        """Ids of the sources that a run is reading now."""
         self.static = StaticCredentials(self)
+        self.leaks = Leaks(self)
+        self.offboarding = Offboarding(self)
+        self.privilege = Privilege(self)
+        self.conversions = Conversions(self)
+        self.rightsizing = Rightsizing(self)
+        self.screams = Screams(self)
+        self.svid_revoked: Callable[[PresentedSvid], bool] = lambda presented: False
+        """Whether an X.509-SVID that a peer shows was revoked before its end: asked for each request."""
+        self.decide_workers: Callable[[], list[dict[str, Any]]] = list
+        """Decision workers, as the listener that keeps them tells of them."""
+        self.make_door: MakeDoor | None = None
+        """How a gateway for leases of static secrets is made, as the surface tells before `open`."""
         self._closing: list[Callable[[], Awaitable[None]]] = []
         self._background: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.supervisors: Counter[int] = Counter()
         self._follows = False
-        self._graph: AccessGraph | None = None
-        self._graph_lock = asyncio.Lock()
+        self.graphs = Graphs(self)
+        self.paths, self.path_proofs = PathDesk(self), PathProofs(self)
+        self.blasts, self.blast_watch, self.tiers = BlastDesk(self), BlastWatch(self), TierDesk(self)
 
     # -- opening and closing
 
@@ -125,10 +198,18 @@ class ControlPlane:
         await self._open_ledger(data)
         await self._open_access(data)
         await self._open_defense(data)
-        self._spawn("trust", self.trust.run)
-        self._spawn("watch", lambda: self.watch.run(self.bus))
-        self._spawn("sampling", ActivitySampler(self).run)
-        self._spawn("housekeeping", self._housekeep)
+        loops: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "trust": self.trust.run, "proofs": self.proof_house.run, "revocations": self.revocations.run,
+            "tokens": self.tokens.run, "federation": self.federation.run, "agents": self.agents.run,
+            "intents": self.intents.run, "rotations": self.rotations.run, "segments": self.segments.run,
+            "runs": self.far.run, "grants": self.grant_keeper.run, "owners": self.owners.run,
+            "watch": lambda: self.watch.run(self.bus), "sampling": ActivitySampler(self).run,
+            "graph": self.graphs.run, "privilege": self.privilege.run, "leaks": self.leaks.run, "use": OwnUse(self).run,
+            "screams": self.screams.run, "rightsizing": self.rightsizing.run, "housekeeping": self._housekeep,
+            "blast": self.blast_watch.run, "tiers": self.tiers.run,
+        }  # fmt: skip
+        for what, loop in loops.items():
+            self._spawn(what, loop)
 
     async def _open_state(self, data: DataDir) -> None:
         loop, here = asyncio.get_running_loop(), threading.get_ident()
@@ -142,11 +223,8 @@ class ControlPlane:
 
         self.store = await open_database(self.settings.database, clock=self.clock, published=published)
         self._closing.append(self.store.close)
-        fresh = await self.store.read(lambda unit: unit.conn.execute(storage_key.select().limit(1)).first() is None)
-        kek = load_key_file(data.keys / "kek", create=fresh)
-        self.fingerprint_key = load_key_file(data.keys / "fingerprint", create=fresh)
-        self.keys = KeyRing(kek, self.fingerprint_key)
-        await self.store.write(lambda unit: self.keys.load(unit.conn, unit.now, unit.new_id))
+        self.keys = await open_ring(self.store, self.settings)
+        self.fingerprint_key = self.keys.fingerprint_key
         seed = await self.store.write(lambda unit: self.keys.named_key(unit.conn, "instance", unit.now))
         authority = await self.store.write(lambda unit: self.keys.named_key(unit.conn, "mac:authority", unit.now))
         self.standing = Standing(self.store, authority, data.root / "authority")
@@ -161,43 +239,62 @@ class ControlPlane:
         self.sequencer = Sequencer(self.store, data.ledger, signer=signer, clock=self.clock)
         await self.sequencer.open()
         self._closing.append(self.sequencer.close)
-        self.grants = Grants(store=self.store, attester=self.witness)
-        self.feed = SnapshotFeed(self.store, self.witness, self.standing, clock=self.clock, holds=self.grants.holds)
+        self.grants, self.approvals = open_grants(self)
+        self.grant_keeper = GrantKeeper(self)
+        self.owners = OwnerKeeper(self)
+        self.feed = SnapshotFeed(
+            self.store, self.witness, self.standing, clock=self.clock,
+            changed=self.grants.changed_of_itself,
+            trust_domain=TrustDomain.parse(self.settings.trust.domain).name,
+        )  # fmt: skip
+        self.stepups = StepUps(self, self.feed)
         self.pdp = Pdp(self.feed.cell.current, self.clock, shadow=self._shadow())
         self.decisions = Decisions(self.pdp, self.store, self.bus, clock=self.clock, node=self.instance)
         await self.decisions.open(data.ledger / "decisions")
+        self.desk = DecisionDesk(self.pdp, self.decisions, clock=self.clock)
         self._closing.append(self.decisions.close)
         self._follows = True
+        await self.stepups.open()
         await self.feed.open()
         self._closing.append(self.feed.close)
 
     async def _open_access(self, data: DataDir) -> None:
-        self.trust = TrustService(
-            self.store, sealer=self.keys, attester=self.witness, clock=self.clock,
-            trust_domain=TrustDomain.parse(self.settings.trust.domain), admission=self._admits,
-        )  # fmt: skip
-        await self.trust.open()
-        self._closing.append(self.trust.close)
+        await open_trust(self)
+        self.intents = Intents(self)
+        await self.intents.open()
         factories: Catalog[BrokerFactory] = broker_factories()
         self.targets = Targets(store=self.store, sealer=self.keys, attester=self.witness, factories=factories)
-        brokers = OpenBrokers(self.targets)
+        self.secrets = open_secrets(self)
+        furnish(self, factories)
+        self.rotations = Rotations(self)
+        self.segments = Segments(self)
+        brokers = OpenBrokers(self.targets, ready=self.segments.settle)
         self._closing.append(brokers.close)
         self.brokers = brokers
         self.tasks = Tasks(store=self.store, attester=self.witness)
+        self.platforms = platform_words(self.settings, store=self.store, attester=self.witness, clock=self.clock)
+        self.far = FarTasks(self.store, self.clock, boot_id=self.processes.boot_id, word=self.platforms)
         self.engine = LeaseEngine(
             store=self.store, sealer=self.keys, attester=self.keys, brokers=brokers, decisions=self.decisions,
-            processes=self.processes, clock=self.clock, instance=self.instance, events=self.bus,
+            processes=TaskWatch(self.processes, LocalCgroups(), self.far), clock=self.clock, instance=self.instance,
+            events=self.bus,
         )  # fmt: skip
         self.starter = TaskStarter(
             tasks=self.tasks, targets=self.targets, grants=self.grants, engine=self.engine, decisions=self.decisions,
             attestor=WaitingTaskAttestor(self.trust.attest_pid), clock=self.clock,
+        )  # fmt: skip
+        self.runs = RemoteRuns(
+            store=self.store, sealer=self.keys, tasks=self.tasks, starter=self.starter, engine=self.engine,
+            brokers=brokers, far=self.far, platforms=self.platforms, clock=self.clock,
+            begins=limit_of(self.clock, per_minute=120, burst=64),
+            calls=limit_of(self.clock, per_minute=1200, burst=256),
         )  # fmt: skip
         await self.engine.start(exclusive=self.settings.database.startswith("sqlite:"))
         self._closing.append(self.engine.stop)
 
     async def _open_defense(self, data: DataDir) -> None:
         defense = self.settings.defense
-        self.dependencies = Dependencies(self.store)
+        self.dependencies = Dependencies(self)
         containment = Containment(self.store, self.feed, self.pdp, self.engine, self.trust, self.clock.now)
         poster = Webhook(defense.webhook) if defense.webhook else None
         plugins: Catalog[ResponsePlugin] = Catalog(
@@ -217,9 +314,7 @@ class ControlPlane:
     async def close(self) -> None:
         """Stop what runs, then close in reverse order; leases stay and are taken over by the next start."""
         self.ready = False
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await _end(self._background)
         while self._closing:
             closing = self._closing.pop()
             try:
@@ -230,6 +325,10 @@ class ControlPlane:
     async def failure(self) -> None:
         """Return never, or raise when a part that everything rests on has failed."""
         await asyncio.shield(self._failed)
+
+    def closes(self, closing: Callable[[], Awaitable[None]]) -> None:
+        """Note what is to be closed, before everything that was noted earlier."""
+        self._closing.append(closing)
 
     def _spawn(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def supervise() -> None:
@@ -251,8 +350,10 @@ class ControlPlane:
         self.feed.on_events(events)
         self.sequencer.notify()
         for event in events:
-            if event.type.startswith(("inventory.", "access.lease.")):
-                self._graph = None
+            if event.type.startswith(_OF_THE_GRAPH):
+                self.graphs.outdated()
+            if event.type.startswith("inventory."):
+                self.privilege.wake()
             self.bus.publish(event)
 
     async def _housekeep(self) -> None:
@@ -269,10 +370,12 @@ class ControlPlane:
             except RemitError as error:
                 _log.warning("housekeeping is put off: %s", error)
 
-    def _admits(self, entry: Entry) -> bool:
+    def admits(self, entry: Entry) -> bool:
         """Whether an entry's identity may have SVIDs: not while it is out of service."""
         snapshot = self.feed.cell.current()
         facts = snapshot.identity(entry.identity or str(entry.spiffe_id))
+        if not self.revocations.admits(entry):
+            return False
         return facts is None or facts.state in _IN_SERVICE
 
     async def _describe(self, order: Order) -> dict[str, Json]:
@@ -320,42 +423,16 @@ class ControlPlane:
         return await self.store.write(work)
 
     async def is_governed_process(self, pid: int) -> bool:
-        """Whether `pid`, or a process above it, is a live task or its supervisor, or a workload by its program.
-
-        A workload's entry that names no program (a user alone) says nothing here: it would shut out its own user.
-        """
-        lineage = await asyncio.to_thread(_lineage, pid)
-        governed = {*(process.pid for process in self.engine.task_processes()), *self.supervisors}
-        if any(each in governed for each in lineage):
-            return True
-        if not any(_names_program(entry) for entry in self.trust.entries()):
-            return False
-        ours = await asyncio.to_thread(_programs, _lineage(os.getpid()))
-        return any([await self._is_workload(each, ours) for each in lineage])
-
-    async def _is_workload(self, pid: int, ours: frozenset[tuple[int, int]]) -> bool:
-        """Whether the process shows what an entry asks for; a program that we were started by, or are, is none."""
-        try:
-            if _program(pid) in ours:
-                return False
-            pidfd = os.pidfd_open(pid)
-        except OSError:
-            return False
-        try:
-            evidence = await self.trust.attest_pid(pidfd, pid)
-        except RemitError:
-            return True  # it runs something else by now, or cannot be looked at
-        finally:
-            os.close(pidfd)
-        return any(_names_program(entry) and entry.selectors <= evidence.selectors for entry in self.trust.entries())
+        """Whether `pid`, or a process above it, is a live task or its supervisor, or a workload by its program."""
+        return await is_governed(self, pid)
 
     async def resolve(self, given: str) -> str:
         """The id of what a person or caller names; `NotFound`, or `Rejected` when several fit."""
 
         def look(unit: Any) -> str | list[str]:
-            exact = unit.inventory.resolve([given])
-            if given in exact:
-                return str(exact[given])
+            exact = unit.inventory.resolve([given, *names_of_native(given)])
+            if exact:
+                return str(exact.get(given) or next(iter(exact.values())))
             if given.startswith(("sha256:", "hmac:")):
                 known = unit.inventory.credentials([given])
                 return known[given].identity if given in known else []
@@ -374,22 +451,6 @@ class ControlPlane:
         raise Rejected(
             "inventory.identity.ambiguous", f"`{given[:200]}` is no exact name", next_step=f"perhaps: {near}"
         )
-
-    async def graph(self) -> AccessGraph:
-        """The access graph of the registry as it is now."""
-        async with self._graph_lock:
-            if self._graph is None:
-                built = await self.store.read(lambda unit: graph_from_rows(unit.inventory))
-                self._graph = built
-            return self._graph
-
-    async def blast(self, given: str) -> Blast:
-        """What reaching `given` gives: an identity by any name, a credential by its fingerprint, or any other node."""
-        graph = await self.graph()
-        node = credential_name(given) if given.startswith(("sha256:", "hmac:")) else given
-        if node not in graph:
-            node = await self.resolve(given)
-        return await asyncio.to_thread(spread, graph, node)
 
     async def dependents(self, identity: str) -> dict[str, Any]:
         """Who is known to depend on an identity, and what is not measured."""
@@ -452,9 +513,6 @@ class ControlPlane:
         await self.synchronise()
         return identity
 
-    def connector_manifests(self) -> tuple[ConnectorManifest, ...]:
-        return connector_manifests()
-
     async def summary(self) -> dict[str, Any]:
         """Totals of everything."""
 
@@ -499,38 +557,26 @@ class ControlPlane:
         return await examine_control(self)
 
 
-def _names_program(entry: Entry) -> bool:
-    return any(selector.key in ("path", "sha256") for selector in entry.selectors)
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel them all; one that misses its cancellation, as `wait_for` may in a race, is told again."""
+    waiting = set(tasks)
+    for _ in range(_TELL_AGAIN):
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=1)
+        if not waiting:
+            return
+    for task in waiting:
+        _log.error("%s does not end", task.get_name())
 
 
-def _program(pid: int) -> tuple[int, int]:
-    seen = os.stat(f"/proc/{pid}/exe")  # noqa: PTH116  (a link of /proc, not a path)
-    return seen.st_dev, seen.st_ino
-
-
-def _programs(pids: Sequence[int]) -> frozenset[tuple[int, int]]:
-    found = set()
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            found.add(_program(pid))
-    return frozenset(found)
-
-
-def _lineage(pid: int) -> Sequence[int]:
-    found: list[int] = []
-    while pid > 1 and len(found) < 64:
-        found.append(pid)
-        try:
-            with Path(f"/proc/{pid}/stat").open("rb") as file:
-                pid = int(file.read(4096).rpartition(b")")[2].split()[1])
-        except (OSError, ValueError, IndexError):
-            break
-    return found
-
-
-async def open_control_plane(settings: Settings, *, clock: Clock | None = None) -> ControlPlane:
+async def open_control_plane(
+    settings: Settings, *, clock: Clock | None = None, make_door: MakeDoor | None = None
+) -> ControlPlane:
     """Open everything on one data directory. Raises `Misconfigured` or `Unavailable`, with nothing left open."""
     control = ControlPlane(settings, clock or SystemClock())
+    control.make_door = make_door
     try:
         await control.open()
     except BaseException:

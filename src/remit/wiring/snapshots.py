@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from remit.access.policy.compile import CompiledPolicies, compile_policies
+from remit.access.policy.facts import UNCOUNTED
 from remit.access.policy.lifecycle import load_active
 from remit.access.snapshot import (
     Delta,
@@ -32,10 +35,16 @@ from remit.kernel.errors import Misconfigured, RemitError
 from remit.kernel.events import Event
 from remit.kernel.ids import is_id
 from remit.storage.database import Database
+from remit.wiring.federation import BOUNDS_MOVED, partner_of, read_bounds
+from remit.wiring.intents import approved_tools, tool_facts
+from remit.wiring.risk import read_risks
 from remit.wiring.standing import Standing, Witness
+from remit.wiring.tokens import served
 
 _log = logging.getLogger("remit.snapshot")
 _BEAT_SECONDS = 0.25
+_UNMOVING = frozenset({"trust.svid.issued", "trust.token.granted", "trust.token.issued"})
+_GRANTED = ("approved", "voided")
 _MAX_DIRTY = 2_000
 """Above so many changed identities the whole snapshot is read again."""
 
@@ -44,23 +53,42 @@ class SnapshotFeed:
     """Keeps `cell` in step with the store."""
 
     def __init__(
-        self, store: Database, keys: Witness, standing: Standing, *, clock: Clock, holds: Callable[[Any], bool]
+        self,
+        store: Database,
+        keys: Witness,
+        standing: Standing,
+        *,
+        clock: Clock,
+        changed: Callable[[Any, Any], str],
+        trust_domain: str,
     ) -> None:
         self._store = store
         self._keys = keys
         self._standing = standing
         self._clock = clock
-        self._grant_holds = holds
+        self._changed = changed
+        self._home = trust_domain
         self.cell = SnapshotCell(Snapshot.of(compile_policies(""), epoch=1, sequence=0, at=clock.monotonic()))
         self._identities: set[str] = set()
         self._grants: set[str] = set()
         self._whole = False
         self._policies = False
         self._exceptions = False
+        self._bounds = False
         self._seen = 0
         self._done = 0
         self._wake = asyncio.Event()
         self._settled = asyncio.Condition()
+        self.fallen: Callable[[], tuple[object, Mapping[str, Any]]] = lambda: (None, {})
+        """What fell under revocations, by id: credentials that count no more; with a stamp that moves when it does."""
+        self._fallen_stamp: object = None
+        self.stepped_up: dict[str, int] = {}
+        """Who showed a second proof, and when: what decisions go by follows it. `StepUps` writes it."""
+        self.reaches: Callable[[str], int | None] = lambda identity: None
+        """How many resources an identity reaches, where that is counted. `Graphs` sets it, and says who moved."""
+        self.issuer: Callable[[], str] = lambda: ""
+        """The URL by which the token service is known, once it is served: a resource like any other."""
+        self._moved: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self.refused: tuple[str, ...] = ()
 
@@ -87,14 +115,23 @@ class SnapshotFeed:
                 self._policies = True
             elif kind.startswith("governance.exception."):
                 self._exceptions = True
-            elif kind.startswith("governance.person."):
+            elif kind in BOUNDS_MOVED:
+                self._bounds = True
+            elif kind.startswith(("governance.person.", "governance.resource.", "trust.client.", "access.tool.")):
                 self._whole = True
+            elif kind in _UNMOVING:
+                pass  # what is issued to an identity changes nothing of it, and is issued often
             elif kind.startswith("access.grant.") and is_id("gr", subject):
                 self._grants.add(subject)
             elif is_id("id", subject):
                 self._identities.add(subject)
             if kind == "inventory.identities.found" and isinstance(found := event.data.get("identities"), dict):
                 self._identities.update(found)
+            elif kind == "trust.revocation.spread" and isinstance(members := event.data.get("members"), list):
+                named = (str(one).removeprefix("identity:") for one in members)
+                self._identities.update(one for one in named if is_id("id", one))
+            elif kind == "trust.revocation.restored":
+                self._whole = True
             elif kind == "inventory.identity.merged":
                 self._identities.add(str(event.data["merged"]))
         self._seen += 1
@@ -106,6 +143,12 @@ class SnapshotFeed:
         self._seen += 1
         self._wake.set()
 
+    def remeasure(self, identities: Iterable[str]) -> None:
+        """What these identities reach was counted anew; `settle` waits until decisions go by it."""
+        self._moved.update(identities)
+        self._seen += 1
+        self._wake.set()
+
     async def settle(self) -> None:
         """Return when the decision point has everything that was committed before the call."""
         wanted = self._seen
@@ -114,12 +157,20 @@ class SnapshotFeed:
 
     async def _follow(self) -> None:
         while True:
+            # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _BEAT_SECONDS)
+                async with asyncio.timeout(_BEAT_SECONDS):
+                    await self._wake.wait()
             self._wake.clear()
             seen = self._seen
             try:
                 await self._advance()
+                self._revoke()
+                self._step_up()
+                self._name_issuer()
+                while self._moved:
+                    self._measure()
+                    await asyncio.sleep(0)
             except RemitError as error:
                 # Not current any more: no heartbeat, and the decision point denies when the snapshot has aged.
                 _log.error("the snapshot cannot be brought up to date: %s", error)
@@ -135,12 +186,12 @@ class SnapshotFeed:
     async def _advance(self) -> None:
         whole = self._whole or len(self._identities) > _MAX_DIRTY
         identities, grants = self._identities, self._grants
-        policies, exceptions = self._policies, self._exceptions
+        policies, exceptions, bounds = self._policies, self._exceptions, self._bounds
         self._identities, self._grants = set(), set()
-        self._whole = self._policies = self._exceptions = False
+        self._whole = self._policies = self._exceptions = self._bounds = False
         if whole:
             await self._load()
-        elif identities or grants or policies or exceptions:
+        elif identities or grants or policies or exceptions or bounds:
             before = self.cell.current()
 
             def read(unit: Any) -> Delta:
@@ -150,12 +201,60 @@ class SnapshotFeed:
                     identities=self._read_identities(unit, identities),
                     grants=self._read_grants(unit, grants),
                     policies=self._read_policies(unit) if policies else None,
+                    bounds=read_bounds(unit, self._keys) if bounds else None,
                     exceptions=_difference(before.exceptions.items(), self._read_exceptions(unit))
                     if exceptions
                     else {},
                 )
 
             self.cell.apply(await self._store.read(read), at=self._clock.monotonic())
+
+    def _revoke(self) -> None:
+        """Let the decision point know each credential that was revoked: whoever names it is refused."""
+        stamp, fallen = self.fallen()
+        if stamp == self._fallen_stamp:
+            return
+        before = self.cell.current()
+        news = {each: f"revocation {one.revocation}" for each, one in fallen.items() if each not in before.revoked}
+        if news:
+            delta = Delta(epoch=before.epoch, sequence=before.sequence + 1, revoked=news)
+            self.cell.apply(delta, at=self._clock.monotonic())
+        self._fallen_stamp = stamp
+
+    def _step_up(self) -> None:
+        """Let the decision point know who showed a second proof, and forget whose is too old."""
+        before = self.cell.current()
+        known = before.stepped_up
+        if not self.stepped_up and not known.filled:
+            return
+        news: dict[str, int | None] = {key: at for key, at in self.stepped_up.items() if known.get(key) != at}
+        news |= {key: None for key, _ in known.items() if key not in self.stepped_up}
+        if news:
+            delta = Delta(epoch=before.epoch, sequence=before.sequence + 1, stepped_up=news)
+            self.cell.apply(delta, at=self._clock.monotonic())
+
+    def _name_issuer(self) -> None:
+        """Let the decision point know the token service itself, from its first request on."""
+        before = self.cell.current()
+        if (issuer := self.issuer()) and (facts := issuer_facts(issuer)) != before.resources.get(facts.name):
+            delta = Delta(epoch=before.epoch, sequence=before.sequence + 1, resources={facts.name: facts})
+            self.cell.apply(delta, at=self._clock.monotonic())
+
+    def _measure(self) -> None:
+        """Let the decision point know what some of those that moved reach now."""
+        before = self.cell.current()
+        news: dict[str, IdentityFacts | None] = {}
+        for each in [self._moved.pop() for _ in range(min(_MAX_DIRTY, len(self._moved)))]:
+            facts = before.identities.get(each)
+            if facts is not None and facts.blast_radius != (now := self._reach(each)):
+                news[each] = msgspec.structs.replace(facts, blast_radius=now)
+        if news:
+            delta = Delta(epoch=before.epoch, sequence=before.sequence + 1, identities=news)
+            self.cell.apply(delta, at=self._clock.monotonic())
+
+    def _reach(self, identity: str) -> int:
+        known = self.reaches(identity)
+        return UNCOUNTED if known is None else known
 
     async def _load(self) -> None:
         before = self.cell.current()
@@ -165,26 +264,40 @@ class SnapshotFeed:
             for name, identity in unit.inventory.aliases():
                 aliases.setdefault(identity, []).append(name)
             active = _Answerable(unit, self._standing)
-            members = _memberships(unit)
+            members, risks = _memberships(unit), read_risks(unit)
             return Snapshot.of(
                 self._read_policies(unit),
                 epoch=before.epoch,
                 sequence=before.sequence + 1,
                 at=self._clock.monotonic(),
                 identities=[
-                    identity_facts(record, aliases.get(record.id, ()), active(record.owner), members.get(record.id, ()))
+                    self._facts(
+                        record,
+                        aliases.get(record.id, ()),
+                        active(record.owner),
+                        members.get(record.id, ()),
+                        risks.get(record.id, 0),
+                    )
                     for record in map(self._standing.judge, unit.inventory.all_identities())
                 ],
                 resources=[
-                    *(resource_facts(record) for record in unit.inventory.all_resources() if record.present),
+                    *(
+                        resource_facts(record, self._standing.class_of(record.name))
+                        for record in unit.inventory.all_resources()
+                        if record.present
+                    ),
                     *(target_facts(stored.target) for stored in unit.access.targets()),
+                    *(api_facts(*each, home=self._home) for each in served(unit.tokens.clients(), self._keys)),
+                    *(tool_facts(each) for each in approved_tools(unit, self._keys)),
                 ],
                 grants=[
-                    GrantFacts.of(stored.grant)
-                    for stored in unit.access.grants(states=("approved",), limit=100_000)
-                    if self._grant_holds(stored)
+                    facts
+                    for stored in unit.access.grants(states=_GRANTED, limit=100_000)
+                    if (facts := self._grant_facts(unit, stored)) is not None
                 ],
                 exceptions=self._read_exceptions(unit),
+                bounds=read_bounds(unit, self._keys),
+                stepped_up=dict(self.stepped_up),
             )
 
         self.cell.load(await self._store.read(read))
@@ -192,22 +305,44 @@ class SnapshotFeed:
     def _read_identities(self, unit: Any, ids: set[str]) -> dict[str, IdentityFacts | None]:
         records = {each: self._standing.judge(record) for each, record in unit.inventory.identities(ids).items()}
         active = _Answerable(unit, self._standing)
-        members = _memberships(unit, ids)
+        members, risks = _memberships(unit, ids), read_risks(unit, ids)
         return {
-            each: identity_facts(
-                records[each], unit.inventory.names_of(each), active(records[each].owner), members.get(each, ())
+            each: self._facts(
+                records[each],
+                unit.inventory.names_of(each),
+                active(records[each].owner),
+                members.get(each, ()),
+                risks.get(each, 0),
             )
             if each in records and records[each].merged_into is None
             else None
             for each in ids
         }
 
+    def _facts(
+        self, record: IdentityRecord, names: Iterable[str], owner_active: bool, groups: tuple[str, ...], risk: int
+    ) -> IdentityFacts:
+        known = (record.name, *names)
+        facts = identity_facts(record, known, owner_active, groups, risk)
+        facts = msgspec.structs.replace(facts, blast_radius=self._reach(record.id))
+        foreign = partner_of(known, self._home)
+        if foreign is None:
+            return facts
+        return msgspec.structs.replace(facts, partner=foreign[0], partner_id=foreign[1])
+
     def _read_grants(self, unit: Any, ids: set[str]) -> dict[str, GrantFacts | None]:
         found: dict[str, GrantFacts | None] = {}
         for each in ids:
             stored = unit.access.grant(each)
-            found[each] = GrantFacts.of(stored.grant) if stored is not None and self._grant_holds(stored) else None
+            found[each] = self._grant_facts(unit, stored) if stored is not None else None
         return found
+
+    def _grant_facts(self, unit: Any, stored: Any) -> GrantFacts | None:
+        """What the decision point knows of a grant; of one that was approved and is another now, just that."""
+        if stored.grant.state not in _GRANTED:
+            return GrantFacts.of(stored.grant)
+        changed = self._changed(unit, stored)
+        return None if changed and stored.grant.terms is None else GrantFacts.of(stored.grant, changed)
 
     def _read_policies(self, unit: Any) -> CompiledPolicies:
         try:
@@ -271,7 +406,7 @@ def _edges_of(unit: Any, ids: set[str]) -> Iterable[Any]:
 
 
 def identity_facts(
-    record: IdentityRecord, names: Iterable[str], owner_active: bool, groups: tuple[str, ...]
+    record: IdentityRecord, names: Iterable[str], owner_active: bool, groups: tuple[str, ...], risk: int = 0
 ) -> IdentityFacts:
     """What the decision point knows of an identity. A label that only a source claims is not a label here."""
     return IdentityFacts(
@@ -288,14 +423,14 @@ def identity_facts(
         autonomy=record.autonomy,
         system=record.system,
         privileged=record.privileged,
+        risk=risk,
         names=tuple(name for name in names if name != record.name),
         groups=groups,
     )
 
 
-def resource_facts(record: ResourceRecord) -> ResourceFacts:
-    """A resource; a sensitivity that nobody confirmed counts as restricted."""
-    confirmed = record.sensitivity if record.sensitivity_confirmed else None
+def resource_facts(record: ResourceRecord, confirmed: Sensitivity | None) -> ResourceFacts:
+    """A resource; a sensitivity that no person confirmed counts as restricted, whatever its row says."""
     return ResourceFacts(
         name=record.name,
         kind=record.kind,
@@ -310,6 +445,21 @@ def target_facts(target: Any) -> ResourceFacts:
         name=f"target/{target.name}", kind="target", system=target.system, names=(target.name,),
         sensitivity=target.options.get("sensitivity", Sensitivity.CONFIDENTIAL.value),
     )  # fmt: skip
+
+
+def api_facts(name: str, sensitivity: str, *, home: str) -> ResourceFacts:
+    """What a registered client of the token service serves, by the word of who registered it; or our trust domain."""
+    kind = "trust-domain" if name in (home, f"spiffe://{home}") else "api"
+    return ResourceFacts(name=f"{kind}/{name}", kind=kind, names=(name,), sensitivity=sensitivity)
+
+
+def issuer_facts(issuer: str) -> ResourceFacts:
+    """The token service, as those meet it who ask for a token for itself: to introspect others, and nothing more.
+
+    It bears no other name: whatever else is called by that URL (an API, a page) is not made less sensitive by it.
+    """
+    kind = "token-service"
+    return ResourceFacts(name=f"{kind}/{issuer}", kind=kind, system="remit", sensitivity=Sensitivity.INTERNAL.value)
 
 
 def _difference(

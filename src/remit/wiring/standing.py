@@ -15,16 +15,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from remit.governance.directory import Group, Member
 from remit.governance.model import Person
 from remit.governance.owners import find_owner, is_answerable
-from remit.inventory.model import State
+from remit.governance.tiers import unsaid
+from remit.governance.words import Proposal
+from remit.inventory.model import Sensitivity, State
 from remit.inventory.records import IdentityRecord
-from remit.kernel.canonical import Json
+from remit.kernel.canonical import Json, digest
 from remit.kernel.errors import Rejected, RemitError
 from remit.kernel.events import Event
 from remit.kernel.unit import Attester
 from remit.storage.authority import KEPT, Act, AuthorityJournal, Mark, read_mark, write_mark
 from remit.storage.database import Database
+from remit.trust.authority.lifecycle import AuthorityStates
+from remit.wiring.revocation_journal import RevocationJournal
+from remit.wiring.words_journal import WordJournal, source_tier
 
 _log = logging.getLogger("remit.standing")
 _IN_SERVICE = frozenset({State.ACTIVE, State.ROTATING})
@@ -40,12 +46,34 @@ class Standing:
         self._mark = mark
         self._states: dict[str, State] = {}
         self._owners: dict[str, str] = {}
+        self._classes: dict[str, Sensitivity] = {}
         self._persons: dict[str, tuple[str, str] | None] = {}
         self._teams: dict[str, str] = {}
+        self._members: set[str] = set()
+        """Addresses that a directory showed, and did not stop to show."""
         self._tasks: dict[str, str] = {}
         self._targets: set[str] = set()
+        self._enforcers: set[str] = set()
+        self._intents: dict[str, str] = {}
+        self._tools: dict[str, str] = {}
+        self._secrets: dict[str, str] = {}
+        self._places: dict[str, str] = {}
         self._entries: set[str] = set()
+        self._join_tokens: set[str] = set()
+        self._clients: dict[str, str] = {}
+        self._authorities = AuthorityStates()
+        self._downstreams: set[str] = set()
+        self._agents: dict[str, int] = {}
+        self._banned: set[str] = set()
+        self._relations: dict[str, str] = {}
+        self._bundles: dict[str, str] = {}
+        self.revocations = RevocationJournal()
+        self.words = WordJournal()
         self._exceptions: set[str] = set()
+        self._bindings: set[str] = set()
+        self._changes: dict[str, int] = {}
+        self._ended_grants: set[str] = set()
+        self._spent_grants: set[str] = set()
         self._disputed: set[str] = set()
         self.policy = ""
         """The version that was activated last."""
@@ -62,6 +90,7 @@ class Standing:
         for act in await self._store.read(read):
             self._note(act.type, act.subject, act.data)
         self._store.authority_key = self._key
+        self._store.tier_of = self.words.known
         self._moved.set()
         self._task = asyncio.create_task(self._keep_mark(), name="remit-authority-mark")
 
@@ -91,18 +120,39 @@ class Standing:
         if ours is not None and ours is not state and ours not in _IN_SERVICE and state in _IN_SERVICE:
             state = ours
         owner = self._owners.get(record.id)
-        if state is not record.state or (record.owner or None) != owner:
+        if state is not record.state or (record.owner or None) != owner or self.words.loosened(record):
             self._disputed.add(record.id)
         else:
             self._disputed.discard(record.id)
-        # No verb sets a tier yet: one in the row can only make it stricter.
-        strictest = 0 if record.privileged else 1
-        tier = None if record.tier is None else min(record.tier, strictest)
-        return replace(record, state=state, owner=owner, tier=tier)
+        if state in _IN_SERVICE and self.revocations.blocks(record.id):
+            state = State.SUSPENDED
+        return replace(self.words.lay(record), state=state, owner=owner)
+
+    def counted(self, record: IdentityRecord) -> int:
+        """The tier by which decisions go."""
+        tier = self.words.lay(record).tier
+        return unsaid(privileged=record.privileged, source=None) if tier is None else tier
+
+    def counted_without(self, record: IdentityRecord) -> int:
+        """The tier by which they would go if no person had said one."""
+        return unsaid(privileged=record.privileged, source=source_tier(record))
+
+    def is_spent_proposal(self, proposal: Proposal) -> bool:
+        """Whether a lower protection that was proposed was put in force, or another tier was said since."""
+        return self.words.is_spent(proposal.id) or self.words.is_past(proposal.identity, proposal.at)
+
+    def is_person(self, actor: str) -> bool:
+        """Whether we enrolled `person:NAME`, and did not deactivate them."""
+        return self._persons.get(actor) is not None
+
+    @property
+    def person_count(self) -> int:
+        """How many persons are enrolled and active."""
+        return sum(each is not None for each in self._persons.values())
 
     @property
     def disputed(self) -> tuple[str, ...]:
-        """Identities whose row says of state or owner what we did not: the journal counts."""
+        """Identities whose row says of state, owner, tier or purpose what we did not: the journal counts."""
         return tuple(sorted(self._disputed))
 
     def answers(self, unit: Any, owner: str | None) -> bool:
@@ -112,6 +162,10 @@ class Standing:
         found = find_owner(unit, owner)
         if isinstance(found, Person):
             return self.trusts(found)
+        if isinstance(found, Member):
+            return found.email in self._members
+        if isinstance(found, Group):
+            return any(each in self._members for each in found.members)
         lead = unit.governance.person(found.lead) if found is not None else None
         return found is not None and self._teams.get(found.actor) == f"person:{found.lead}" and self.trusts(lead)
 
@@ -143,12 +197,60 @@ class Standing:
                 return content["digest"] in self._tasks.values()
             case "target":
                 return content["name"] in self._targets
+            case "access.enforcer":
+                return content["id"] in self._enforcers
+            case "access.intent":
+                return self._intents.get(str(content["id"])) == content["digest"]
+            case "access.tool":
+                return self._tools.get(str(content["name"])) == digest(dict(content))
+            case "access.secret":
+                return self._secrets.get(str(content["name"])) == digest(dict(content))
+            case "access.segment.place":
+                return self._places.get(str(content["subject"])) == digest(dict(content))
             case "trust.entry":
                 return content["id"] in self._entries
+            case "trust.restoration":
+                return self.revocations.allows(content)
+            case "trust.client":
+                return self._clients.get(str(content["id"])) == digest(dict(content))
+            case "trust.join_token":
+                return content["id"] in self._join_tokens
+            case "trust.authority":
+                return self._authorities.allows(str(content["id"]), str(content["state"]))
+            case "trust.downstream":
+                return content["id"] in self._downstreams
+            case "trust.federation.relation":
+                return self._relations.get(str(content["trust_domain"])) == content["id"]
+            case "trust.federation.bundle":
+                return self._bundles.get(str(content["trust_domain"])) == content["sha256"]
+            case "trust.agent":
+                return content["state"] != "active" or self._agents.get(str(content["id"])) == content["generation"]
             case "governance.exception":
                 return content["id"] in self._exceptions
+            case "governance.proof.binding":
+                return content["id"] in self._bindings
+            case "rightsizing":
+                return int(str(content["revision"])) >= self._changes.get(str(content["id"]), 0)
+            case "grant":
+                return content["id"] not in self._ended_grants
             case _:
                 return True
+
+    def class_of(self, resource: str) -> Sensitivity | None:
+        """How sensitive a person said that a resource is, whatever its row says."""
+        return self._classes.get(resource)
+
+    def owned_by(self, owner: str) -> tuple[str, ...]:
+        """Ids of the identities that we gave to this owner."""
+        return tuple(identity for identity, theirs in self._owners.items() if theirs == owner)
+
+    def is_spent(self, grant: str) -> bool:
+        """Whether a run used this grant: it is given to no other, whatever its row says now."""
+        return grant in self._spent_grants
+
+    def is_banned(self, spiffe_id: str) -> bool:
+        """Whether we banned the agent of this SPIFFE ID, whatever its row says now."""
+        return spiffe_id in self._banned
 
     # What happened.
 
@@ -164,12 +266,32 @@ class Standing:
                 self._persons[subject] = None
             case ["governance.team", _]:
                 self._teams[subject] = data["lead"]
+            case ["governance.directory", "joined"]:
+                self._members.update(data["emails"])
+            case ["governance.directory", _]:
+                self._members.difference_update(data["emails"])
             case ["governance.exception", "approved" | "renewed"]:
                 self._exceptions.add(subject)
             case ["governance.exception", _]:
                 self._exceptions.discard(subject)
-            case ["inventory.identity", _]:
+            case ["governance.resource", "classified"]:
+                self._classes[subject] = Sensitivity(data["sensitivity"])
+            case ["governance.resource", _]:
+                self._classes.pop(subject, None)
+            case ["governance.tier", _]:
+                self.words.note_tier(subject, data)
+            case ["governance.description", _]:
+                self.words.note_words(subject, data)
+            case ["governance.proof", "bound"]:
+                self._bindings.add(subject)
+            case ["governance.proof", "unbound"]:
+                self._bindings.discard(subject)
+            case ["governance.rightsizing", _]:
+                self._changes[data["id"]] = data["revision"]
+            case ["inventory.identity", "merged"]:
                 self._merge(data["merged"], subject)
+            case ["inventory.identity", _]:
+                self._split(data["became"], subject)
             case ["access.policy", _]:
                 self.policy = subject
             case ["access.task", "registered"]:
@@ -180,10 +302,63 @@ class Standing:
                 self._targets.add(data["name"])
             case ["access.target", _]:
                 self._targets.discard(subject.removeprefix("target:"))
+            case ["access.grant", "used"]:
+                self._spent_grants.add(subject)
+            case ["access.grant", _]:
+                self._ended_grants.add(subject)
+            case ["access.enforcer", "registered"]:
+                self._enforcers.add(data["id"])
+            case ["access.enforcer", _]:
+                self._enforcers.discard(data["id"])
+            case ["access.intent", "approved"]:
+                self._intents[subject] = data["digest"]
+            case ["access.intent", _]:
+                self._intents.pop(subject, None)
+            case ["access.tool", "approved"]:
+                self._tools[data["name"]] = digest(dict(data))
+            case ["access.tool", _]:
+                self._tools.pop(data["name"], None)
+            case ["access.secret", "added" | "rotated"]:
+                self._secrets[data["name"]] = digest(dict(data))
+            case ["access.secret", _]:
+                self._secrets.pop(data["name"], None)
+            case ["access.segment", "placed"]:
+                self._places[subject] = data["digest"]
+            case ["access.segment", _]:
+                self._places.pop(subject, None)
+            case ["trust.authority", _]:
+                self._authorities.note(data)
+            case ["trust.downstream", "allowed"]:
+                self._downstreams.add(data["id"])
+            case ["trust.downstream", _]:
+                self._downstreams.discard(data["id"])
+            case ["trust.federation", "added"]:
+                self._relations[data["trust_domain"]] = data["id"]
+            case ["trust.federation", "refreshed"]:
+                self._bundles[data["trust_domain"]] = data["sha256"]
+            case ["trust.federation", _]:
+                self._relations.pop(data["trust_domain"], None)
+                self._bundles.pop(data["trust_domain"], None)
+            case ["trust.agent", "attested"]:
+                self._agents[subject] = data["generation"]
+            case ["trust.agent", ended]:
+                self._agents.pop(subject, None)
+                if ended == "banned":
+                    self._banned.add(data["spiffe_id"])
+            case ["trust.revocation", what]:
+                self.revocations.note(what, data)
             case ["trust.entry", "created"]:
                 self._entries.add(data["id"])
             case ["trust.entry", _]:
                 self._entries.discard(data["id"])
+            case ["trust.client", "registered"]:
+                self._clients[data["id"]] = data["digest"]
+            case ["trust.client", _]:
+                self._clients.pop(data["id"], None)
+            case ["trust.join_token", "created"]:
+                self._join_tokens.add(data["id"])
+            case ["trust.join_token", _]:
+                self._join_tokens.discard(data["id"])
 
     def _merge(self, younger: str, older: str) -> None:
         """A quarantine is not shed by being found to be somebody else."""
@@ -191,6 +366,15 @@ class Standing:
         if theirs not in _IN_SERVICE and self._states.get(older, State.ACTIVE) in _IN_SERVICE:
             self._states[older] = theirs
         self._owners.pop(younger, None)
+        self.words.merge(younger, older)
+
+    def _split(self, part: str, whole: str) -> None:
+        """A quarantine is not shed by being found to be two; whoever answered for the whole is asked again."""
+        theirs = self._states.get(whole, State.ACTIVE)
+        if theirs not in _IN_SERVICE:
+            self._states[part] = theirs
+        self._owners.pop(part, None)
+        self.words.split(part, whole)
 
     async def _keep_mark(self) -> None:
         while True:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import create_engine
 
@@ -88,7 +89,7 @@ def lease(number: int, **changes: Any) -> HeldLease:
         sealed=b"\x00sealed",
         role="app_ro",
         database="db",
-        request=replace(plan.request, proven={"selectors": ["unix:uid:0"]}),
+        request=msgspec.structs.replace(plan.request, proven={"selectors": ["unix:uid:0"]}),
         holder="en_1",
         epoch=1,
         issued=NOW,
@@ -172,6 +173,17 @@ def test_one_engine_sweeps_a_target_at_a_time(store: Callable[..., Any]) -> None
         )
 
     assert store(scene) == (True, False, True, True)
+
+
+@EVERYWHERE
+def test_an_engine_that_is_alone_does_not_wait_for_the_sweep_of_a_dead_one(store: Callable[..., Any]) -> None:
+    def scene(unit: Any) -> Any:
+        until = NOW + timedelta(seconds=30)
+        unit.access.claim_sweep("orders", "en_dead", NOW, until)
+        unit.access.claim_leases("en_me", NOW, exclusive=True)
+        return unit.access.claim_sweep("orders", "en_me", NOW, until)
+
+    assert store(scene)
 
 
 @STORES

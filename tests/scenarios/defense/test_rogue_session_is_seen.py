@@ -97,7 +97,7 @@ async def misbehave(server: LocalServer) -> list[ActivityRow]:
 
 
 def logged(path: Path, until: bytes) -> bytes:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         if path.exists() and until in (content := path.read_bytes()):
             return content

@@ -22,6 +22,10 @@ ADMIN = "arn:aws:iam::aws:policy/AdministratorAccess"
 Document = dict[str, Any]
 
 
+def _document(statements: tuple[Document, ...]) -> Document:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
 @dataclass
 class Builder:
     """Collects principals, then discovers them."""
@@ -33,7 +37,7 @@ class Builder:
 
     def policy(self, local: str, *statements: Document) -> str:
         arn = f"arn:aws:iam::{ACCOUNT}:policy/{local}"
-        version = {"Document": {"Statement": list(statements)}, "VersionId": "v1", "IsDefaultVersion": True}
+        version = {"Document": _document(statements), "VersionId": "v1", "IsDefaultVersion": True}
         self.details["Policies"].append({"PolicyName": local, "Arn": arn, "PolicyVersionList": [version]})
         return arn
 
@@ -54,7 +58,7 @@ class Builder:
 
     @staticmethod
     def _principal(kind: str, local: str, statements: tuple[Document, ...], more: dict[str, Any]) -> Document:
-        inline = {"PolicyName": "p", "PolicyDocument": {"Statement": list(statements)}}
+        inline = {"PolicyName": "p", "PolicyDocument": _document(statements)}
         attached = [{"PolicyName": arn.rpartition("/")[2], "PolicyArn": arn} for arn in more.get("attached", ())]
         entry = {
             "Path": "/",

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -173,3 +174,107 @@ def test_a_malformed_entry_is_skipped_and_the_rest_read(account: Account, entry:
     facts = account.facts()
     assert "good" in [fact.title for fact in facts if isinstance(fact, IdentityFact)]
     assert "malformed" in [fact.reason for fact in facts if isinstance(fact, Skipped)]
+
+
+# --- documents as the command line and people write them
+
+
+def _assumed(account: Account, trust: Make, attached: list[str] | None = None) -> Account:
+    everything = ["arn:aws:iam::aws:policy/AdministratorAccess"] if attached is None else attached
+    account.user("u", {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"})
+    account.role("mighty", trust({"AWS": f"arn:aws:iam::{_A}:root"}), attached=everything)
+    return account
+
+
+def _is_reached(account: Account) -> bool:
+    start, root = name("aws", _A, "user", "u"), name("aws", _A, "root", "root")
+    return any(one.node.name == root and not one.conditional for one in account.blast(start))
+
+
+def test_entries_without_an_arn_have_that_of_their_name(account: Account, trust: Make) -> None:
+    _assumed(account, trust).policy("P", {"Effect": "Allow", "Action": "s3:*", "Resource": "*"})
+    for key in ("UserDetailList", "RoleDetailList"):
+        del account.details[key][0]["Arn"]
+    assert _is_reached(account)
+
+
+def test_arns_without_the_account_are_of_the_account(account: Account, trust: Make) -> None:
+    _assumed(account, trust).details["AccountId"] = _A
+    for key in ("UserDetailList", "RoleDetailList"):
+        entry = account.details[key][0]
+        entry["Arn"] = entry["Arn"].replace(_A, "")
+    assert _is_reached(account)
+
+
+def test_documents_are_percent_encoded(account: Account, trust: Make) -> None:
+    _assumed(account, trust)
+    user, role = account.details["UserDetailList"][0], account.details["RoleDetailList"][0]
+    user["UserPolicyList"][0]["PolicyDocument"] = quote(json.dumps(user["UserPolicyList"][0]["PolicyDocument"]))
+    role["AssumeRolePolicyDocument"] = quote(json.dumps(role["AssumeRolePolicyDocument"]), safe="")
+    assert _is_reached(account)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_that_a_shell_wrote_with_a_byte_order_mark(account: Account, trust: Make, encoding: str) -> None:
+    _assumed(account, trust)
+    account.path.write_bytes(json.dumps(account.details).encode(encoding))
+    connector = AwsConnector(FileSource(account.path))
+    connector.open()
+    assert connector.instance == _A
+
+
+def test_a_version_in_force_by_its_number(account: Account, trust: Make) -> None:
+    _assumed(account, trust, [f"arn:aws:iam::{_A}:policy/All"])
+    account.policy("All", {"Effect": "Allow", "Action": "*", "Resource": "*"})
+    entry = account.details["Policies"][0]
+    del entry["PolicyVersionList"][0]["IsDefaultVersion"]
+    entry["DefaultVersionId"] = "v1"
+    assert _is_reached(account)
+
+
+@pytest.mark.parametrize(
+    ("local", "expected"), [("IAMFullAccess", True), ("PowerUserAccess", False), ("job-function/ViewOnlyAccess", False)]
+)
+def test_the_well_known_policies_of_aws_need_no_document(
+    account: Account, trust: Make, local: str, expected: bool
+) -> None:
+    _assumed(account, trust, [f"arn:aws:iam::aws:policy/{local}"])
+    assert _is_reached(account) is expected
+    assert not [one for one in account.facts() if isinstance(one, Skipped) and one.reason == "not-permitted"]
+
+
+def test_a_policy_that_is_only_named_is_found(account: Account, trust: Make) -> None:
+    role = _assumed(account, trust).details["RoleDetailList"][0]
+    del role["AttachedManagedPolicies"][0]["PolicyArn"]
+    assert _is_reached(account)
+
+
+def test_what_the_account_shows_of_a_policy_of_aws_comes_first(account: Account, trust: Make) -> None:
+    arn = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+    _assumed(account, trust, [arn]).policy("x", {"Effect": "Allow", "Action": "*", "Resource": "*"})
+    account.details["Policies"][0]["Arn"] = arn
+    assert _is_reached(account)
+
+
+@pytest.mark.parametrize("holder", ["role", "group"])
+def test_a_policy_without_a_document_is_told(account: Account, trust: Make, holder: str) -> None:
+    hidden = f"arn:aws:iam::{_A}:policy/Hidden"
+    if holder == "role":
+        account.role("r", trust({"AWS": f"arn:aws:iam::{_A}:root"}), attached=[hidden])
+    else:
+        account.group("g")
+        account.details["GroupDetailList"][0]["AttachedManagedPolicies"] = [{"PolicyName": "x", "PolicyArn": hidden}]
+        account.user("u", groups=["g"])
+    facts = account.facts()
+    assert next(one.what for one in facts if isinstance(one, Skipped)) == f"policy {hidden}"
+    assert [
+        one for one in facts if isinstance(one, IdentityFact) and one.attributes.get("policies_not_shown") == hidden
+    ]
+
+
+def test_a_role_without_its_trust_is_told(account: Account, trust: Make) -> None:
+    del _assumed(account, trust).details["RoleDetailList"][0]["AssumeRolePolicyDocument"]
+    assert not _is_reached(account)
+    assert f"trust policy of arn:aws:iam::{_A}:role/mighty" in [
+        one.what for one in account.facts() if isinstance(one, Skipped)
+    ]

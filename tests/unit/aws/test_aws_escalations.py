@@ -121,9 +121,17 @@ def test_a_new_version_of_a_policy_that_is_not_ones_own_gives_nothing(account: A
 
 
 def test_within_a_boundary_ones_own_rights_grow_only_to_it(account: Account, allow: Make) -> None:
+    boundary = account.policy("Some", allow(["iam:PutUserPolicy", "s3:*"]))
+    user = account.user("u", allow("iam:PutUserPolicy"), boundary=boundary)
+    found = account.blast(user)
+    assert _conditional(found, _ROOT) is None
+    assert _conditional(found, name("aws", _A, "s3", "*")) is False
+
+
+def test_a_boundary_that_one_may_take_away_is_none(account: Account, allow: Make) -> None:
     boundary = account.policy("Iam", allow("iam:*"))
     user = account.user("u", allow("iam:PutUserPolicy"), boundary=boundary)
-    assert _conditional(account.blast(user), _ROOT) is True
+    assert _conditional(account.blast(user), _ROOT) is False
 
 
 def test_joining_the_administrators_gives_everything(account: Account, allow: Make) -> None:

@@ -132,3 +132,66 @@ def test_a_deleted_principal_lets_nobody_in(account: Account, trust: Make) -> No
     role = account.role("r", trust({"AWS": "AIDACKCEVSQ6C2EXAMPLE"}))
     assert role not in [edge.target for edge in account.edges(name("aws", "*", "principals", "*"), Relation.ASSUME)]
     assert "aws.trust-open" not in account.rules()
+
+
+def test_a_denial_of_the_whole_account_in_the_trust_policy_wins(account: Account, trust: Make) -> None:
+    user = account.user("u")
+    account.role("r", [trust({"AWS": _U}), {**trust({"AWS": f"arn:aws:iam::{_A}:root"}), "Effect": "Deny"}])
+    assert _assumed(account, user) == {}
+
+
+def test_a_denial_in_the_trust_policy_that_depends_on_the_request_is_a_condition(account: Account, trust: Make) -> None:
+    user = account.user("u")
+    elsewhere = {"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}}
+    role = account.role("r", [trust({"AWS": _U}), {**trust("*", elsewhere), "Effect": "Deny"}])
+    assert _assumed(account, user) == {role: True}
+
+
+def test_a_trust_in_everybody_is_within_the_boundary_of_a_user(account: Account, allow: Make, trust: Make) -> None:
+    user = account.user("u", boundary=account.policy("OnlyLogs", allow("logs:*")))
+    account.role("r", trust("*"))
+    assert _assumed(account, user) == {}
+
+
+def test_a_condition_on_another_principal_lets_nobody_else_in(account: Account, allow: Make, trust: Make) -> None:
+    role = account.role("r", trust({"AWS": _A}, {"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{_A}:user/ci-*"}}))
+    other, mine = account.user("u", allow("sts:AssumeRole")), account.user("ci-1", allow("sts:AssumeRole"))
+    assert (_assumed(account, other), _assumed(account, mine)) == ({}, {role: False})
+
+
+def test_a_role_by_its_tag_is_assumed(account: Account, allow: Make, trust: Make) -> None:
+    blue = account.role("blue", trust({"AWS": _A}), tags={"team": "blue"})
+    account.role("red", trust({"AWS": _A}), tags={"team": "red"})
+    user = account.user("u", allow("sts:AssumeRole", "*", {"StringEquals": {"aws:ResourceTag/team": "blue"}}))
+    assert _assumed(account, user) == {blue: False}
+
+
+def test_an_external_id_is_a_condition(account: Account, trust: Make) -> None:
+    user, role = account.user("u"), account.role("r", trust({"AWS": _U}, {"StringEquals": {"sts:ExternalId": "x"}}))
+    assert _assumed(account, user) == {role: True}
+
+
+def test_equality_to_a_subject_with_a_star_lets_no_repository_in(account: Account, trust: Make) -> None:
+    account.role(
+        "named", trust(_GITHUB, {"StringLike": {"token.actions.githubusercontent.com:sub": "repo:acme/app:*"}})
+    )
+    sub = {"token.actions.githubusercontent.com:sub": "repo:acme/*"}
+    role = account.role("r", trust(_GITHUB, {"StringEquals": {**_AUD, **sub}}))
+    assert role not in _assumed(account, _PIPELINE)
+
+
+def test_two_tests_of_the_subject_must_both_hold(account: Account, trust: Make) -> None:
+    key = "token.actions.githubusercontent.com:sub"
+    both = {"StringLike": {key: "repo:acme/*"}, "ForAnyValue:StringLike": {key: "repo:acme/app:ref:refs/heads/main"}}
+    account.role("r", trust(_GITHUB, both))
+    other = name("github", "github.com", "pipeline", "acme/other")
+    role = account.role("n", trust(_GITHUB, {"StringEquals": {key: "repo:acme/other:ref:refs/heads/main"}}))
+    assert _assumed(account, other) == {role: True}
+
+
+def test_a_subject_that_is_excepted_is_a_condition(account: Account, trust: Make) -> None:
+    key = "token.actions.githubusercontent.com:sub"
+    condition = {"StringLike": {key: "repo:acme/app:*"}, "StringNotLike": {key: "*:pull_request"}}
+    role = account.role("r", trust(_GITHUB, condition))
+    named = account.role("n", trust(_GITHUB, {"StringEquals": {key: "repo:acme/app:ref:refs/heads/main"}}))
+    assert _assumed(account, _PIPELINE) == {role: True, named: True}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from remit.governance.ownership import assign, claim, propose, rank
+from remit.governance.ownership import HALF_LIFE, assign, claim, propose, rank
 from remit.governance.people import deactivate, register_team
 from remit.governance.testing import GovernanceMemoryUnit, Keyholder
 from remit.inventory.model import OwnerFact, Place, State
@@ -123,3 +123,11 @@ def test_the_retired_have_no_new_owner(unit: GovernanceMemoryUnit, alice: Keyhol
     with pytest.raises(RemitError) as caught:
         claim(unit, "id_1", "alice")
     assert caught.value.code == "governance.owner.retired"
+
+
+def test_evidence_that_has_a_date_weighs_half_as_much_a_year_later(unit: GovernanceMemoryUnit) -> None:
+    year = OwnerFact(
+        identity=name("host", "h", "unix-account", "etl"), owner="ann@example.org", method="git", evidence="line 3",
+        confidence=50, place=Place(system="host:h", path="deploy.yml"), at=unit.now - HALF_LIFE,
+    )  # fmt: skip
+    assert [rank([year], unit.now)[0].score, rank([year])[0].score] == [25, 50]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import remit
 from remit.kernel.errors import Misconfigured
 from remit.kernel.settings import load_settings
 
@@ -21,6 +23,8 @@ class Server:
 
 
 SECTIONS = {"server": Server}
+_SOURCES = (Path(remit.__file__).parent / "surface" / "cli").rglob("*.py")
+_OF_COMMANDS = {name for each in _SOURCES for name in re.findall(r'env_var="(REMIT_\w+)"', each.read_text())}
 
 
 def load(tmp_path: Path, toml: str = "", environ: dict[str, str] | None = None, **flags: Any) -> Server:
@@ -101,3 +105,8 @@ def test_what_cannot_be_read_says_where_it_stands(tmp_path: Path, toml: str, env
     assert error.code == "kernel.settings.invalid"
     assert "server" in error.message or "remit.toml" in error.message
     assert error.next_step
+
+
+@pytest.mark.parametrize("variable", sorted({*_OF_COMMANDS, "REMIT_RUN", "REMIT_SSH_CONFIG", "REMIT_X509_CERT"}))
+def test_what_commands_read_and_tasks_are_given_is_taken_for_no_setting(tmp_path: Path, variable: str) -> None:
+    assert load(tmp_path, environ={variable: "x"}) == Server()

@@ -39,7 +39,7 @@ def _credentials(facts: list[Fact]) -> list[CredentialFact]:
         ),
         (
             "iam.gke.io/gcp-service-account: bot@proj.iam.gserviceaccount.com",
-            name("gcp", "proj", "service-account", "bot@proj.iam.gserviceaccount.com"),
+            name("gcp", "proj", "serviceaccount", "bot@proj.iam.gserviceaccount.com"),
         ),
         ("azure.workload.identity/client-id: c-1", name("azure", "unknown", "application", "c-1")),
     ],

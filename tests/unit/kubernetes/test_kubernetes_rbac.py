@@ -14,6 +14,7 @@ from remit.kernel.ids import name
 Discover = Callable[..., list[Fact]]
 _BOT = name("kubernetes", "c1", "serviceaccount", "ci/bot")
 _VICTIM = name("kubernetes", "c1", "serviceaccount", "shop/victim")
+_ADMIN = name("kubernetes", "c1", "admin", "*")
 _SECRET = name("kubernetes", "c1", "secret", "shop/db")
 _WORKLOAD = name("kubernetes", "c1", "deployment", "shop/api")
 _ESTATE = """
@@ -121,8 +122,10 @@ def test_impersonation_is_its_own_relation(discover: Discover) -> None:
 
 
 def test_impersonating_any_group_is_to_be_administrator(discover: Discover) -> None:
-    found = _reach(discover, _binding(_rule("", "groups", "impersonate"), namespace=""))
-    assert name("kubernetes", "c1", "admin", "*") in found
+    group = _binding(_rule("", "groups", "impersonate"), namespace="")
+    somebody = _binding(_rule("", "serviceaccounts", "impersonate", "victim"), number=2)
+    assert _ADMIN in _reach(discover, group, somebody)
+    assert _ADMIN not in _reach(discover, group), "the API server refuses groups without a user"
 
 
 def test_bind_needs_a_binding_that_can_be_changed(discover: Discover) -> None:

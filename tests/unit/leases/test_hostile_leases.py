@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed
 
 from remit.access.leases.engine import LeaseEngine
 from remit.access.leases.model import HeldLease
@@ -38,7 +39,7 @@ def states(world: LeaseWorld) -> list[LeaseState]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.002)
 
@@ -46,7 +47,7 @@ async def until(condition: Callable[[], bool]) -> None:
 class Deaf:
     """A decision point whose snapshot has aged: it says no to everybody."""
 
-    async def decide(self, request: Request) -> Decision:
+    async def decide(self, request: Request, *, fulfils: frozenset[str] = frozenset()) -> Decision:
         reason = Reason(id=STALE, effect=Effect.FORBID, text="the snapshot is stale")
         return Decision(id="dc_1", time=NOW, request=request, allowed=False, reasons=(reason,))
 
@@ -54,7 +55,7 @@ class Deaf:
 def test_a_stale_snapshot_ends_no_running_task_before_its_lease_runs_out() -> None:
     async def scene(world: LeaseWorld, engine: LeaseEngine) -> None:
         await engine.issue(world.order(world.task()))
-        engine._decisions = Deaf()
+        engine._renewal._decisions = Deaf()
         await engine.on_change()
         assert states(world) == [LeaseState.ACTIVE]
         assert isinstance(world.clock, ManualClock)
@@ -67,11 +68,11 @@ def test_a_stale_snapshot_ends_no_running_task_before_its_lease_runs_out() -> No
 
 def _of_another(held: HeldLease) -> HeldLease:
     request = held.request
-    return replace(held, request=replace(request, subject=replace(request.subject, id="id_somebody_trusted")))
+    return replace(held, request=changed(request, subject=changed(request.subject, id="id_somebody_trusted")))
 
 
 def _on_another(held: HeldLease) -> HeldLease:
-    return replace(held, request=replace(held.request, resource=replace(held.request.resource, id="harmless")))
+    return replace(held, request=changed(held.request, resource=changed(held.request.resource, id="harmless")))
 
 
 @pytest.mark.parametrize("forge", [_of_another, _on_another])

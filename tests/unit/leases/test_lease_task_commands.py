@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from remit.access.brokers.postgres import PostgresBrokerFactory
+from remit.access.brokers.presentation import Credential
 from remit.access.leases.testing import HmacAttester, MemoryStore
 from remit.access.tasks.command import measure, open_command
 from remit.access.tasks.model import Program
@@ -110,15 +112,18 @@ def test_the_refusal_of_a_changed_program_names_the_next_command() -> None:
 
 
 def handed(target: str = "orders", role: str = "read") -> Handed:
+    settings = {"host": "/run/pg", "port": "5432", "dbname": "app", "user": "remit_x"}
+    credential = Credential(target=target, role=role, settings=settings, secret="s:e\\c")
     return Handed(
         need=f"postgres://{target}?role={role}",
         lease="ls_1",
         system="postgres",
         target=target,
         role=role,
-        settings={"host": "/run/pg", "port": "5432", "dbname": "app", "user": "remit_x"},
-        secret="s:e\\c",
+        settings=settings,
+        secret=credential.secret,
         fail_safe=True,
+        presentation=PostgresBrokerFactory().present(credential),
     )
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from remit.access.policy.compile import compile_policies
 from remit.access.policy.values import Uid
 from remit.access.snapshot import Delta, ExceptionFacts, IdentityFacts, ResourceFacts, Snapshot, SnapshotCell
+from remit.wiring.snapshots import issuer_facts
 
 JOB = IdentityFacts(id="id_1", name="urn:remit:a:b:c:job", kind="workload", names=("spiffe://d/job",), groups=("id_2",))
 GROUP = IdentityFacts(id="id_2", name="urn:remit:a:b:c:jobs", kind="group", groups=("id_3",))
@@ -125,3 +126,10 @@ def test_exceptions_follow_their_identities() -> None:
     assert not facts.covers("lease", orders, facts.expires)
     ended = whole.with_delta(Delta(epoch=1, sequence=6, exceptions={"ex_1": None}), at=1.0)
     assert ended.exceptions_for("id_1") == []
+
+
+def test_the_token_service_lends_its_sensitivity_to_nothing_else_at_its_url() -> None:
+    url = "http://127.0.0.1:8420"
+    known = Snapshot.of(NOTHING, epoch=1, sequence=1, at=0.0, resources=[issuer_facts(url)])
+    assert known.resource("token-service", url) is not None
+    assert known.resource("api", url) is None and known.resource("page", url) is None

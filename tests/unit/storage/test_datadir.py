@@ -73,9 +73,9 @@ def test_a_lock_file_left_by_a_dead_process_is_no_lock(root: Path) -> None:
 
 @pytest.mark.parametrize("length", [107, 108])
 def test_a_socket_path_ends_at_107_bytes(root: Path, length: int) -> None:
-    room = length - len(f"{root.parent}/") - len("/agent.sock")
+    room = length - len(f"{root.parent}/") - len("/decide.sock")
     data = DataDir.at(root.parent / ("é" * (room // 2) + "x" * (room % 2)))
-    assert len(os.fsencode(data.agent_socket)) == length
+    assert len(os.fsencode(data.decide_socket)) == length
     elsewhere = DataDir.at(data.root, Path("/tmp/s"))
     assert elsewhere.admin_socket == Path("/tmp/s/admin.sock")
     if length == 107:

@@ -8,7 +8,7 @@ from io import StringIO
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -26,6 +26,8 @@ def test_no_control_character_reaches_a_terminal(text: str) -> None:
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=0x2000, exclude_categories=["Cc", "Cs"]), max_size=60))
+@example("\\[")
+@example("a\\[b \\[bold] [x] \\\\[ [")
 def test_brackets_of_others_are_no_markup_of_ours(text: str) -> None:
     out = StringIO()
     Console(file=out, width=10_000, highlight=False, emoji=False).print(f"[bold]{plain(text)}[/bold]")

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
+from platform_tokens import RSA_KEY, by_joserfc, signed_raw
 from remit.kernel.errors import Rejected
 from remit.trust.authority.jwt import TokenSigner, subject_of, verify_token
 from remit.trust.authority.x509 import private_bytes
@@ -73,7 +74,34 @@ def test_a_header_beyond_the_standard_is_refused(more: dict[str, object]) -> Non
     assert refusal(handmade({"alg": "ES256", "kid": "k1", **more})) == "trust.jwt_svid.malformed"
 
 
-def test_no_algorithm_but_es256_is_understood() -> None:
+@pytest.mark.parametrize("alg", ["RS256", "RS512", "PS256", "PS384", "ES256", "ES384", "ES512"])
+def test_a_partners_algorithm_of_the_standard_is_verified(alg: str) -> None:
+    curves = {"ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
+    key = ec.generate_private_key(curves.get(alg, ec.SECP256R1())) if alg.startswith("E") else RSA_KEY
+    claims = verify_token(by_joserfc(CLAIMS, key=key, alg=alg), {"k1": key.public_key()}, audience="db", now=NOON)
+    assert str(claims.spiffe_id) == "spiffe://remit.test/job"
+
+
+def test_a_key_of_another_kind_under_a_published_name_is_refused() -> None:
+    assert refusal(by_joserfc(CLAIMS, key=RSA_KEY)) == "trust.jwt_svid.malformed"
+
+
+def test_a_token_that_begins_later_is_refused_beyond_a_minute_of_skew() -> None:
+    begins = int((NOON + timedelta(minutes=2)).timestamp())
+    token = TokenSigner("k1", KEY).sign({**CLAIMS, "nbf": begins})
+    assert refusal(token) == "trust.jwt_svid.not_yet_valid"
+    assert verify_token(token, KEYS, audience="db", now=NOON + timedelta(minutes=1)).claims["nbf"] == begins
+
+
+def test_a_name_that_stands_twice_is_refused() -> None:
+    assert refusal(signed_raw(b'{"alg":"RS256","kid":"k1"}', b'{"sub":"a","sub":"b"}')) == "trust.jwt_svid.malformed"
+
+
+def test_eddsa_is_no_algorithm_of_the_standard() -> None:
+    assert refusal(handmade({"alg": "EdDSA", "kid": "k1"})) == "trust.jwt_svid.malformed"
+
+
+def test_shared_secrets_and_no_signature_are_not_understood() -> None:
     shared = jwt.encode({"alg": "HS256", "kid": "k1"}, CLAIMS, OctKey.import_key("k" * 32), algorithms=["HS256"])
     unsigned = handmade({"alg": "none", "kid": "k1"})
     assert refusal(shared) == refusal(unsigned) == "trust.jwt_svid.malformed"

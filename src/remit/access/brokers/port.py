@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+from remit.access.brokers.location import Location
+from remit.access.brokers.presentation import Credential, Presentation
 from remit.access.model import Minted, MintOrder, Revocation, RevokeOrder, Target
 
 
@@ -20,13 +22,17 @@ class BrokerManifest:
     """What a broker says of itself."""
 
     id: str
-    """The scheme of needs: `postgres`."""
+    """The scheme of needs, as `postgres` in `postgres://TARGET?role=ROLE`."""
     title: str
     needs: tuple[str, ...]
     """The least privilege that can mint, as the exact statements to grant it."""
     fail_safe: bool
     """Whether the target ends sessions by itself when Remit is dead; else leases are shown as *not fail-safe*."""
     hazards: tuple[str, ...] = ()
+    native_expiry: bool = True
+    """Whether the target refuses new logins after the expiry by itself, though Remit is dead."""
+    counts_sessions: bool = True
+    """Whether the target shows how many sessions a credential has; else revocations say 0 of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +82,18 @@ class BrokerFactory(Protocol):
     def id(self) -> str: ...
     @property
     def manifest(self) -> BrokerManifest: ...
-    def make(self, target: Target, secret: str) -> Broker: ...
+
+    def make(self, target: Target, secret: str) -> Broker:
+        """A broker for `target`; nothing is opened yet. `Misconfigured` for options and roles that it cannot read."""
+        ...
+
+    def locate(self, url: str) -> Location:
+        """Read the URL of `remit target add`. Raises `Rejected`, always for one with a password."""
+        ...
+
+    def present(self, credential: Credential) -> Presentation:
+        """How the clients of this system find a credential that this broker minted."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +120,33 @@ class ShowsActivity(Protocol):
 
 
 @runtime_checkable
+class ShowsMint(Protocol):
+    """A broker that can say beforehand what a mint carries out on its target."""
+
+    def mint_steps(self, order: MintOrder) -> Sequence[str]:
+        """The statements of `mint` in the target's own language, the secret left out. Carries nothing out."""
+        ...
+
+
+@runtime_checkable
+class KeepsSpares(Broker, Protocol):
+    """A broker that can make credentials ahead: parked ones admit nobody, and are armed when a task gets one."""
+
+    @property
+    def spares(self) -> int:
+        """How many to keep at hand for each role and database that tasks ask for; 0 for none."""
+        ...
+
+    async def park(self, principal: str, until: datetime) -> None:
+        """Let a credential that was minted a moment ago admit nobody. Raises `Rejected` when it is gone."""
+        ...
+
+    async def arm(self, order: MintOrder) -> Minted:
+        """Let a parked credential admit its task. Raises `Conflict` when it is being revoked, or gone."""
+        ...
+
+
+@runtime_checkable
 class RevokesStatic(Protocol):
     """A broker that can end a credential which it did not mint."""
 
@@ -120,6 +164,10 @@ class RevokesStatic(Protocol):
 @runtime_checkable
 class Installs(Protocol):
     """A broker that can prepare its target, so that it needs less privilege there and sees more."""
+
+    def install_script(self, instance: str) -> str:
+        """What `install` would run, for a person to read and run; needs no open broker."""
+        ...
 
     async def install(self, instance: str) -> Sequence[str]:
         """Install; again changes nothing. Returns the databases (or the like) that are prepared."""

@@ -10,8 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from remit.access.brokers.location import Location
 from remit.access.brokers.port import Check, Session
+from remit.access.brokers.postgres_client import locate, present
 from remit.access.brokers.postgres_settings import MANIFEST, checks, decode_options
+from remit.access.brokers.presentation import Credential, Presentation
+from remit.access.brokers.principals import PRINCIPAL, instance_of, of_instance
+from remit.access.brokers.refusals import not_open, require_mapped
 from remit.access.model import (
     LeftBehind,
     Minted,
@@ -23,16 +28,16 @@ from remit.access.model import (
     Target,
     Unproved,
 )
-from remit.kernel.errors import Denied, Misconfigured, Rejected, RemitError, Unavailable
+from remit.kernel.errors import Conflict, Denied, Misconfigured, Rejected, RemitError, Unavailable
 from remit.providers.postgres import leases, standing
 from remit.providers.postgres.address import Address
 from remit.providers.postgres.client import Server, connected, databases, describe, translated_errors
 from remit.providers.postgres.desk import APPLICATION, Desk
 from remit.providers.postgres.inspection import inspect
 from remit.providers.postgres.leases import Locked, Trace
-from remit.providers.postgres.login import Admitted, Attempt, Refused, Unreached, login
-from remit.providers.postgres.scram import scram_verifier
-from remit.providers.postgres.script import PRINCIPAL, installed_functions
+from remit.providers.postgres.login import Admitted, Attempt, Connecting, Refused, Unreached, login
+from remit.providers.postgres.scram import salted
+from remit.providers.postgres.script import installed_functions, quote_identifier, quote_literal
 
 _SESSIONS_WITHIN = timedelta(seconds=10)
 _PROBES = 16
@@ -93,29 +98,26 @@ class PostgresBroker:
 
     async def mint(self, order: MintOrder) -> Minted:
         """Create the role, and log in with it once. The same order again is the same credential."""
-        instance = _instance_of([order.principal])
-        if order.role not in self._target.roles.values():
-            raise Rejected(
-                "access.role.not_mapped",
-                f"the target `{self._target.name}` maps no role to `{order.role}`",
-                next_step="map it with `remit target add --role NAME=GROUP`",
-            )
-        verifier = await asyncio.to_thread(
-            scram_verifier, order.secret, salt=self._randomness(16), iterations=self._settings.iterations
-        )
-        async with self._open_desk.seat(instance=instance) as seat:
-            self._oids[order.principal] = await leases.mint(
-                seat,
-                principal=order.principal,
-                verifier=verifier,
-                until=order.expires,
-                connections=self._settings.connections,
-                group=order.role,
-                own=self._settings.own,
-                label=" ".join(order.label.split())[:512],
-            )
+        instance = instance_of([order.principal])
+        require_mapped(self._target, order.role, "GROUP")
         address = self._lease_address(order.principal, order.database)
-        match await login(address, order.secret):
+        async with Connecting(address) as way:
+            known = await asyncio.to_thread(
+                salted, order.secret, salt=self._randomness(16), iterations=self._settings.iterations
+            )
+            async with self._open_desk.seat(instance=instance) as seat:
+                self._oids[order.principal] = await leases.mint(
+                    seat,
+                    principal=order.principal,
+                    verifier=known.verifier,
+                    until=order.expires,
+                    connections=self._settings.connections,
+                    group=order.role,
+                    own=self._settings.own,
+                    label=" ".join(order.label.split())[:512],
+                )
+            tried = await login(address, order.secret, over=way, known=known)
+        match tried:
             case Admitted():
                 return Minted(principal=order.principal, settings=address.settings())
             case Refused() as refused:
@@ -127,11 +129,45 @@ class PostgresBroker:
             case Unreached() as unreached:
                 raise Unavailable("access.lease.login", f"the new credential could not be tried: {unreached.why}")
 
+    def mint_steps(self, order: MintOrder) -> Sequence[str]:
+        """As the function `mint` on the server carries it out; the verifier of the secret is left out."""
+        role, inherit = quote_identifier(order.principal), "INHERIT" if self._settings.own else "NOINHERIT"
+        group = quote_identifier(order.role)
+        grant = f"GRANT {group} TO {role}"
+        return (
+            f"CREATE ROLE {role} LOGIN {inherit} PASSWORD 'SCRAM-SHA-256$…' VALID UNTIL '{order.expires:%FT%TZ}'"
+            f" CONNECTION LIMIT {self._settings.connections}",
+            f"{grant} WITH INHERIT TRUE, SET FALSE" if self._settings.own else grant,
+            *(() if self._settings.own else (f"ALTER ROLE {role} SET role = {quote_literal(order.role)}",)),
+        )
+
+    @property
+    def spares(self) -> int:
+        """The option `warm`."""
+        return self._settings.warm
+
+    async def park(self, principal: str, until: datetime) -> None:
+        """No session may begin: `CONNECTION LIMIT 0`."""
+        if not await self._arm(principal, 0, until, "a spare: given to nobody yet"):
+            raise Rejected("access.lease.gone", "the credential is gone, or being revoked")
+
+    async def arm(self, order: MintOrder) -> Minted:
+        """Sessions may begin, until the order's expiry."""
+        if not await self._arm(order.principal, self._settings.connections, order.expires, order.label):
+            raise Conflict("access.lease.revoking", "the credential is being revoked, or gone")
+        settings = self._lease_address(order.principal, order.database).settings()
+        return Minted(principal=order.principal, settings=settings)
+
+    async def _arm(self, principal: str, connections: int, until: datetime, label: str) -> bool:
+        text = " ".join(label.split())[:512]
+        async with self._open_desk.seat(instance=instance_of([principal])) as seat:
+            return await leases.arm(seat, principal=principal, connections=connections, until=until, label=text)
+
     async def renew(self, principals: Sequence[str], expires: datetime) -> Sequence[str]:
         """Move VALID UNTIL; returns those that still exist and are not being revoked."""
         if not principals:
             return []
-        async with self._open_desk.seat(instance=_instance_of(principals)) as seat:
+        async with self._open_desk.seat(instance=instance_of(principals)) as seat:
             return await leases.renew(seat, principals, expires)
 
     async def revoke(self, orders: Sequence[RevokeOrder]) -> Sequence[Revocation]:
@@ -141,7 +177,7 @@ class PostgresBroker:
         clock = asyncio.get_running_loop().time
         started = clock()
         names = [order.principal for order in orders]
-        work = _Work(instance=_instance_of(names))
+        work = _Work(instance=instance_of(names))
         await self._destroy(names, work)
         proofs = await self._prove(orders, work)
         duration = timedelta(seconds=clock() - started)
@@ -151,7 +187,7 @@ class PostgresBroker:
         """The principals of this installation that exist on the server."""
         async with self._open_desk.seat() as seat:
             names = await leases.existing(seat, f"^remit_{re.escape(instance)}_[0-9a-hjkmnp-tv-z]{{26}}$")
-        return [name for name in names if PRINCIPAL.fullmatch(name)]
+        return of_instance(names, instance)
 
     async def check(self) -> Sequence[Check]:
         """What `doctor` says of this target."""
@@ -209,6 +245,10 @@ class PostgresBroker:
             duration=timedelta(seconds=clock() - started),
         )
 
+    def install_script(self, instance: str) -> str:
+        """What `install` runs in each database."""
+        return install_sql(self._target, instance)
+
     async def install(self, instance: str) -> Sequence[str]:
         """Install functions, DDL notes and reaper in every database, as a superuser; returns the databases."""
         script = installed_functions(instance, self._target.roles.values(), self._target.user)
@@ -227,7 +267,7 @@ class PostgresBroker:
     @property
     def _open_desk(self) -> Desk:
         if self._desk is None:
-            raise Unavailable("access.target.closed", f"the target `{self._target.name}` is not open")
+            raise not_open(self._target)
         return self._desk
 
     def _lease_address(self, principal: str, database: str) -> Address:
@@ -247,7 +287,8 @@ class PostgresBroker:
                 work.locked.pop(name, None)
             ready = list(work.locked.values())
             # 3. No prepared transaction, whose locks would block the rest.
-            prepared = [(one, found) for one in ready for found in await leases.prepared_transactions(seat, one)]
+            some = ready if ready and await leases.has_prepared_transactions(seat) else ()
+            prepared = [(one, found) for one in some for found in await leases.prepared_transactions(seat, one)]
             databases = await leases.databases_of_interest(seat, ready) if ready else {}
         for one, found in prepared:
             await self._roll_back(one, found, work)
@@ -365,6 +406,14 @@ class PostgresBrokerFactory:
         """A broker for `target`; nothing is opened yet."""
         return PostgresBroker(target, secret)
 
+    def locate(self, url: str) -> Location:
+        """Read `postgres://USER@HOST[:PORT]/DATABASE[?sslmode=…&sslrootcert=…]`."""
+        return locate(url)
+
+    def present(self, credential: Credential) -> Presentation:
+        """`PGPASSFILE`, `PGSERVICEFILE`, and libpq's variables."""
+        return present(credential)
+
 
 def install_sql(target: Target, instance: str) -> str:
     """The script that a superuser runs in each database of `target`, so that its login needs no right of its own."""
@@ -389,15 +438,3 @@ def _judge(tried: Attempt, control: Attempt, broker: str) -> Proof:
         case Refused(), Unreached():
             return Unproved(why=f"the control could not be made: {control.why}")
     raise AssertionError((tried, control))
-
-
-def _instance_of(principals: Sequence[str]) -> str:
-    instances = set()
-    for principal in principals:
-        match = PRINCIPAL.fullmatch(principal)
-        if match is None:
-            raise Rejected("access.principal.foreign", f"`{principal[:80]}` is no principal of Remit")
-        instances.add(match[1])
-    if len(instances) != 1:
-        raise Rejected("access.principal.foreign", "the principals are of more than one installation")
-    return str(instances.pop())

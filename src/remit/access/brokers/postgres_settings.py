@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from remit.access.brokers.options import bad_option, number_of
 from remit.access.brokers.port import BrokerManifest, Check
 from remit.access.model import Target
-from remit.kernel.errors import Misconfigured
 from remit.providers.postgres.inspection import Footing
 from remit.providers.postgres.login import Attempt, Refused
 from remit.providers.postgres.scram import MAX_ITERATIONS
@@ -45,7 +44,7 @@ MANIFEST = BrokerManifest(
 
 SCHEMAS = "schemas."
 """`schemas.ROLE=a,b`: the schemas that tasks with this role have business in; reading elsewhere is a detection."""
-_OPTIONS = frozenset({"sslmode", "sslrootcert", "scram_iterations", "connections", "ownership", "keep"})
+_OPTIONS = frozenset({"sslmode", "sslrootcert", "scram_iterations", "connections", "ownership", "keep", "warm"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +57,8 @@ class Settings:
     """Sessions that one lease may hold at once."""
     own: bool = False
     """`ownership=lease`: what a lease makes is its own, and on 16 and later SET ROLE is refused; default `group`."""
+    warm: int = 0
+    """Credentials made ahead for each role and database that tasks ask for; parked, they admit nobody."""
     keep: tuple[str, ...] = ()
     """Group roles whose objects stay where they are though a lease made them: for migrations."""
 
@@ -65,13 +66,14 @@ class Settings:
 def decode_options(options: Mapping[str, str]) -> Settings:
     """Read the options of a target; `Misconfigured` (`access.target.option`) names the first that is wrong."""
     if unknown := sorted(key for key in options.keys() - _OPTIONS if not key.startswith(SCHEMAS)):
-        raise _bad_option(unknown[0], f"use one of: {', '.join(sorted(_OPTIONS))}")
+        raise bad_option(unknown[0], f"use one of: {', '.join(sorted(_OPTIONS))}")
     if options.get("ownership", "group") not in ("group", "lease"):
-        raise _bad_option("ownership", "use `group` or `lease`")
+        raise bad_option("ownership", "use `group` or `lease`")
     return Settings(
-        iterations=_number(options, "scram_iterations", default=4096, most=MAX_ITERATIONS),
-        connections=_number(options, "connections", default=10, most=1000),
+        iterations=number_of(options, "scram_iterations", default=4096, most=MAX_ITERATIONS),
+        connections=number_of(options, "connections", default=10, most=1000),
         own=options.get("ownership") == "lease",
+        warm=number_of(options, "warm", default=0, least=0, most=100),
         keep=tuple(filter(None, (part.strip() for part in options.get("keep", "").split(",")))),
     )
 
@@ -124,16 +126,3 @@ def checks(footing: Footing, control: Attempt, target: Target) -> list[Check]:
             )
         )
     return lines
-
-
-def _number(options: Mapping[str, str], key: str, *, default: int, most: int) -> int:
-    text = options.get(key, str(default))
-    if not re.fullmatch(r"[0-9]{1,7}", text) or not 1 <= int(text) <= most:
-        raise _bad_option(key, f"use a number from 1 to {most}")
-    return int(text)
-
-
-def _bad_option(key: str, next_step: str) -> Misconfigured:
-    return Misconfigured(
-        "access.target.option", f"the option `{key[:64]}` of the target is not understood", next_step=next_step
-    )

@@ -4,6 +4,7 @@ Every effect on a target is preceded by a committed row that names it, and every
 kill at any instant leaves nothing unknown and two engines never conclude the same lease.
 
     issue     1. commit name and sealed secret   2. mint   3. commit `active`
+              or, made ahead: 1. commit `active`, for this task   2. arm
     revoke    1. commit `revoking`   2. revoke and prove on the target, batched   3. commit `revoked` with the proof
     start     take over what a dead engine held: `issuing` and ended tasks are revoked, living ones watched again
     sweep     names on the target that no live lease explains are destroyed
@@ -14,59 +15,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 from remit.access.grants import content_of
 from remit.access.leases.background import Background, attempt
+from remit.access.leases.issuing import Issuing, withdrawn_meanwhile
 from remit.access.leases.minter import Minter
-from remit.access.leases.model import (
-    LIVE,
-    HeldLease,
-    Issued,
-    IssueOrder,
-    LeaseFilter,
-    LeaseSettings,
-    LeaseStatus,
-    principal_name,
-)
-from remit.access.leases.outcome import (
-    ACTOR,
-    activated,
-    end_grant,
-    insert_issuing,
-    renewed,
-    store_grant,
-    withdrawn,
-)
-from remit.access.leases.revoker import Revoker, SweepClock, secret_context, url_safe
-from remit.access.model import STALE, Decision, Grant, GrantState, Lease, LeaseState, ProcessTask, Request
-from remit.access.ports import AccessUnit, Brokers, DecisionPoint, Processes, StoredGrant, Watched
+from remit.access.leases.model import LIVE, HeldLease, Issued, IssueOrder, LeaseFilter, LeaseSettings, LeaseStatus
+from remit.access.leases.outcome import ACTOR, end_grant, withdrawn
+from remit.access.leases.renewal import Renewal
+from remit.access.leases.revoker import Revoker, SweepClock
+from remit.access.leases.runs import Runs, Told
+from remit.access.leases.spares import Spares
+from remit.access.model import GrantState, Lease, LeaseState
+from remit.access.ports import AccessUnit, Brokers, DecisionPoint, Processes, StoredGrant
+from remit.access.tasks.kinds import Task
 from remit.kernel.clock import Clock
-from remit.kernel.errors import Denied, Rejected, RemitError
-from remit.kernel.events import Event, EventPort
+from remit.kernel.errors import Conflict, Rejected, RemitError
+from remit.kernel.events import EventPort
 from remit.kernel.ids import new_id
 from remit.kernel.unit import Attester, Sealer, Store
 
 _log = logging.getLogger("remit.access.leases")
 _PAGE = 500
-_DECISIONS_AT_ONCE = 64
 _UNFINISHED = frozenset({LeaseState.ISSUING, LeaseState.REVOKING})
-
-
-@dataclass(slots=True)
-class _Run:
-    """A running task that this engine watches."""
-
-    grant: Grant
-    process: ProcessTask
-    told: Callable[[Lease], None]
-    watched: Watched | None = None
-    leases: dict[str, HeldLease] = field(default_factory=dict)
-    renew_at: datetime | None = None
-    """`None` while it is still being issued; until then only `issue` may end it."""
-    ended: bool = False
+_HALF_MADE = frozenset({LeaseState.ISSUING, LeaseState.SPARE})
 
 
 class LeaseEngine:
@@ -88,16 +63,10 @@ class LeaseEngine:
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._store = store
-        self._sealer = sealer
         self._attester = attester
         self._brokers = brokers
-        self._decisions = decisions
-        self._processes = processes
         self._clock = clock
-        self._instance = instance
-        self._events = events
         self._settings = settings or LeaseSettings()
-        self._entropy = entropy
         self._holder = new_id("en", clock.now())
         self._sweeps = SweepClock(clock, self._settings)
         self._revoker = Revoker(
@@ -111,8 +80,39 @@ class LeaseEngine:
             entropy=entropy,
             on_absent=self._sweeps.soon,
         )
-        self._runs: dict[str, _Run] = {}
+        self._runs = Runs(processes, clock, self._settings, self._on_end)
+        self._issuing = Issuing(
+            store=store,
+            sealer=sealer,
+            attester=attester,
+            clock=clock,
+            instance=instance,
+            holder=self._holder,
+            settings=self._settings,
+            entropy=entropy,
+        )
+        self._renewal = Renewal(
+            store=store,
+            brokers=brokers,
+            decisions=decisions,
+            runs=self._runs,
+            clock=clock,
+            events=events,
+            settings=self._settings,
+            withdraw=lambda ids, why: self._withdraw(ids, reason=why, actor=ACTOR),
+        )
         self._minter = Minter(brokers, self._settings)
+        self._spares = Spares(
+            store=store,
+            sealer=sealer,
+            brokers=brokers,
+            clock=clock,
+            instance=instance,
+            holder=self._holder,
+            settings=self._settings,
+            entropy=entropy,
+            withdraw=lambda ids, why: self._withdraw(ids, reason=why, actor=ACTOR),
+        )
         self._background = Background(self._settings)
         self._changes = 0
         self._stopped = False
@@ -128,6 +128,7 @@ class LeaseEngine:
         await self._beat()
         await self.adopt(exclusive=exclusive)
         self._background.spawn(self._tick())
+        self._background.spawn(self._spares.tend())
 
     async def stop(self) -> None:
         """Stop without revoking: tasks go on, and the next engine (or the native expiry) takes over."""
@@ -135,10 +136,7 @@ class LeaseEngine:
         await self._revoker.close()
         await self._background.close()
         await self._minter.close()
-        for run in self._runs.values():
-            if run.watched is not None:
-                run.watched.close()
-        self._runs.clear()
+        self._runs.close()
         try:
             await self._store.write(lambda unit: unit.access.leave(self._holder))
         except RemitError:
@@ -160,11 +158,15 @@ class LeaseEngine:
     def _knows(self, held: HeldLease) -> bool:
         run = self._runs.get(held.lease.grant)
         issuing = run is not None and run.renew_at is None
-        return issuing or self._minter.under_way(held.id) is not None or self._revoker.holds(held)
+        busy = self._minter.under_way(held.id) is not None or self._revoker.holds(held)
+        return issuing or busy or self._spares.holds(held.id)
 
     async def _take(self, claimed: Sequence[HeldLease]) -> None:
-        half_made = [held.id for held in claimed if held.state is LeaseState.ISSUING]
-        await self._withdraw(half_made, reason="Remit stopped while it was being issued", actor=ACTOR)
+        half_made = [held.id for held in claimed if held.state in _HALF_MADE]
+        # INVARIANT: what was read is not what is: an issuance may have ended well since, and its task has the lease.
+        await self._withdraw(
+            half_made, reason="Remit stopped while it was being issued", actor=ACTOR, states=_HALF_MADE
+        )
         self._enqueue(
             [
                 held
@@ -187,15 +189,16 @@ class LeaseEngine:
         if not why and run is None:
             assert stored is not None
             assert stored.process is not None
-            run = self._watch(stored.grant, stored.process, told=lambda lease: None)
+            began = min(held.lease.created for held in active)
+            run = self._runs.watch(stored.grant, stored.process, told=lambda lease: None, began=began)
             why = "" if run is not None else "the task ended while nobody watched"
         if why or run is None:
             await self._finish(grant_id, why)
             return
         run.leases.update({held.id: held for held in active})
-        run.renew_at = self._clock.now()
+        self._runs.settle(run, due=True)
         if run.ended:
-            self._on_end(grant_id)
+            self._on_end(grant_id, run.ended)
 
     def _unfit(self, stored: StoredGrant | None) -> str:
         if stored is None or stored.process is None:
@@ -213,9 +216,7 @@ class LeaseEngine:
         """How many changes were announced so far; taken before a decision, it says whether that is still fresh."""
         return self._changes
 
-    async def issue(
-        self, order: IssueOrder, *, told: Callable[[Lease], None] = lambda lease: None
-    ) -> tuple[Issued, ...]:
+    async def issue(self, order: IssueOrder, *, told: Told = lambda lease: None) -> tuple[Issued, ...]:
         """Mint everything that one run of a task needs, all or nothing.
 
         `told` is called with each lease that is withdrawn later while the task still runs. Raises what the broker
@@ -223,207 +224,71 @@ class LeaseEngine:
         (`access.lease.withdrawn`); then everything that may have been minted is being revoked already.
         """
         grant = order.grant
-        run = self._watch(grant, order.process, told=told)
+        run = self._runs.watch(grant, order.process, told=told)
         if run is None:
             raise _ended()
+        spares = self._spares.take(order.plans)
         try:
-            secret_of = await self._write_intent(order, run)
-            settings = await self._minter.mint(list(run.leases.values()), secret_of)
-            await self._activate(run)
+            (issuing, secret_of), reached = await asyncio.gather(
+                self._issuing.write_intent(order, spares), self._minter.reach(plan.target for plan in order.plans)
+            )
+            run.leases.update({held.id: held for held in issuing})
+            asked = list(run.leases.values())
+            settings = await self._minter.mint(asked, secret_of, reached, until=order.grant.expires)
+            active = await self._issuing.activate(list(run.leases.values()))
+            run.leases.update({held.id: held for held in active})
             if order.changes != self._changes:
-                await self._recheck(list(run.leases.values()))
+                await self._renewal.recheck(list(run.leases.values()))
             if len(run.leases) < len(order.plans):
-                raise _withdrawn()
+                raise withdrawn_meanwhile()
             if run.ended:
                 raise _ended()
         except BaseException as error:
             why = error.message if isinstance(error, RemitError) else "the request was broken off"
             for plan in order.plans:
                 self._sweeps.soon(plan.target)
-            self._background.keep("end", lambda: self._finish(grant.id, f"not issued: {why}"[:1000]))
+            if isinstance(error, Conflict) and error.code == "access.grant.used":
+                self._runs.forget(grant.id)  # it is another engine's run: that goes on undisturbed
+            else:
+                self._background.keep("end", lambda: self._finish(grant.id, f"not issued: {why}"[:1000]))
+            if lost := [spare.id for spare in spares if spare is not None]:
+                self._background.keep("end", lambda: self._withdraw(lost, reason="not issued", actor=ACTOR))
             raise
-        run.renew_at = self._clock.now() + self._settings.native_ttl * self._settings.renew_at
+        self._runs.settle(run)
         return tuple(
             Issued(lease=held.lease, settings=settings[held.id], secret=secret_of[held.id])
             for held in run.leases.values()
         )
 
-    async def _write_intent(self, order: IssueOrder, run: _Run) -> Mapping[str, str]:
-        now = self._clock.now()
-        chosen = {new_id("ls", now): plan for plan in order.plans}
-        secret_of = {lease_id: url_safe(self._entropy(32)) for lease_id in chosen}
-        signature = self._attester.sign("grant", content_of(order.grant))
-        expires = min(now + self._settings.native_ttl, order.grant.expires)
-        held_leases = [
-            HeldLease(
-                lease=Lease(
-                    id=lease_id,
-                    grant=order.grant.id,
-                    identity=order.grant.identity,
-                    task=order.grant.task,
-                    target=plan.target,
-                    need=plan.need,
-                    principal=principal_name(self._instance, now, self._entropy(10)),
-                    state=LeaseState.ISSUING,
-                    process=order.process,
-                    created=now,
-                    expires=expires,
-                ),
-                sealed=self._sealer.seal(secret_of[lease_id].encode(), context=secret_context(lease_id)),
-                role=plan.role,
-                database=plan.database,
-                request=plan.request,
-                holder=self._holder,
-                epoch=1,
-            )
-            for lease_id, plan in chosen.items()
-        ]
-
-        def work(unit: AccessUnit) -> None:
-            store_grant(unit, order, signature)
-            for held in held_leases:
-                insert_issuing(unit, held, chosen[held.id].decision)
-
-        await self._store.write(work)
-        run.leases.update({held.id: held for held in held_leases})
-        return secret_of
-
-    async def _activate(self, run: _Run) -> None:
-        issuing = list(run.leases.values())
-
-        def work(unit: AccessUnit) -> list[HeldLease]:
-            active = [activated(unit, held) for held in issuing]
-            if None in active or len(active) != len(issuing):
-                raise _withdrawn()
-            return [held for held in active if held is not None]
-
-        run.leases.update({held.id: held for held in await self._store.write(work)})
+    async def unspare(self, target: str, *, wait: timedelta = timedelta(seconds=30)) -> None:
+        """Revoke what was made ahead on a target, before it is forgotten; what goes on there is waited for."""
+        if ids := self._spares.clear(target):
+            await self._withdraw(ids, reason="the target is being removed", actor=ACTOR)
+            await self._revoker.wait(ids, wait)
 
     # Watch and renew.
 
-    def _watch(self, grant: Grant, process: ProcessTask, *, told: Callable[[Lease], None]) -> _Run | None:
-        run = _Run(grant=grant, process=process, told=told)
-        self._runs[grant.id] = run
-        run.watched = self._processes.watch(process, lambda: self._on_end(grant.id))
-        if run.watched is None:
-            del self._runs[grant.id]
-            return None
-        return run
-
-    def _on_end(self, grant_id: str) -> None:
-        run = self._runs.get(grant_id)
-        if run is None or self._stopped:
-            return
-        run.ended = True
-        if run.renew_at is not None:
-            self._background.keep("end", lambda: self._finish(grant_id, "the task ended"))
-
-    def _settled_runs(self) -> list[_Run]:
-        return [run for run in self._runs.values() if run.renew_at is not None and not run.ended]
+    def _on_end(self, grant_id: str, why: str) -> None:
+        if not self._stopped:
+            self._background.keep("end", lambda: self._finish(grant_id, why))
 
     async def renew_due(self) -> None:
         """Decide again and renew what has reached its share of the native expiry; end what is past its hard expiry."""
-        now = self._clock.now()
-        for run in self._settled_runs():
-            if run.grant.expires <= now:
-                await self._finish(run.grant.id, "the grant expired")
-        due = [
-            held
-            for run in self._settled_runs()
-            if run.renew_at is not None and run.renew_at <= now
-            for held in run.leases.values()
-        ]
-        await self._renew(await self._recheck(due))
+        for run in self._runs.expired():
+            await self._finish(run.grant.id, "the grant expired")
+        await self._renewal.renew(self._runs.due())
 
     async def on_change(self, identity: str = "") -> None:
         """Decide again for every running task (of `identity`): after a quarantine, a policy or a state change."""
         self._changes += 1
-        await self._recheck(
+        await self._renewal.recheck(
             [
                 held
-                for run in self._settled_runs()
+                for run in self._runs.settled()
                 if identity in ("", run.grant.identity)
                 for held in run.leases.values()
             ]
         )
-
-    def _as_of_now(self, request: Request) -> Request:
-        """The same question today: the pidfd says that the process which was attested is still that process."""
-        if not request.proven.get("attested"):
-            return request
-        return replace(request, proven={**request.proven, "attested_at": int(self._clock.now().timestamp())})
-
-    async def _recheck(self, chosen: Sequence[HeldLease]) -> list[HeldLease]:
-        """Ask the decision point again; withdraw what it denies. Returns what still holds."""
-        gate = asyncio.Semaphore(_DECISIONS_AT_ONCE)
-
-        async def ask(held: HeldLease) -> str | None:
-            async with gate:
-                try:
-                    decision = await self._decisions.decide(self._as_of_now(held.request))
-                except RemitError:
-                    decision = None
-            if decision is None or _is_stale(decision):
-                # INVARIANT: no answer is no permission: it is not renewed, and runs out on the target.
-                late = held.lease.expires <= self._clock.now()
-                return "no decision could be had in time" if late else None
-            if decision.allowed:
-                return ""
-            said = "; ".join(reason.text for reason in decision.reasons)
-            return f"the decision {decision.id} no longer allows it: {said}"[:1000]
-
-        answers = await asyncio.gather(*(ask(held) for held in chosen))
-        asked = list(zip(chosen, answers, strict=True))
-        for why in {answer for answer in answers if answer}:
-            await self._withdraw([held.id for held, said in asked if said == why], reason=why, actor=ACTOR)
-        return [held for held, why in asked if why == ""]
-
-    async def _renew(self, holding: Sequence[HeldLease]) -> None:
-        now = self._clock.now()
-        groups: dict[tuple[str, datetime], list[HeldLease]] = {}
-        for held in holding:
-            run = self._runs.get(held.lease.grant)
-            if run is not None and held.id in run.leases:
-                expires = min(now + self._settings.native_ttl, run.grant.expires)
-                groups.setdefault((held.lease.target, expires), []).append(held)
-        await asyncio.gather(*(self._renew_group(target, expires, held) for (target, expires), held in groups.items()))
-
-    async def _renew_group(self, target: str, expires: datetime, group: Sequence[HeldLease]) -> None:
-        try:
-            async with asyncio.timeout(self._settings.target_timeout.total_seconds()):
-                broker = await self._brokers.broker(target)
-                kept = set(await broker.renew([held.lease.principal for held in group], expires))
-        except (RemitError, TimeoutError) as error:
-            _log.warning("leases on target %s could not be renewed: %s", target, error)
-            late = [held.id for held in group if held.lease.expires <= self._clock.now()]
-            await self._withdraw(late, reason="the target did not renew it in time", actor=ACTOR)
-            return
-        gone = [held.id for held in group if held.lease.principal not in kept]
-        await self._withdraw(gone, reason="the credential vanished from the target", actor=ACTOR)
-        moved = [
-            replace(held, lease=replace(held.lease, expires=expires)) for held in group if held.lease.principal in kept
-        ]
-        written = await self._store.write(lambda unit: renewed(unit, moved))
-        again = self._clock.now() + self._settings.native_ttl * self._settings.renew_at
-        for held in written:
-            run = self._runs.get(held.lease.grant)
-            if run is not None and held.id in run.leases:
-                run.leases[held.id] = held
-                run.renew_at = again
-        self._tell_renewed(target, written)
-
-    def _tell_renewed(self, target: str, written: Sequence[HeldLease]) -> None:
-        if self._events is not None and written:
-            self._events.publish(
-                Event(
-                    id=new_id("ev", self._clock.now()),
-                    type="access.lease.renewed",
-                    time=self._clock.now(),
-                    actor=ACTOR,
-                    subject=f"target:{target}",
-                    data={"leases": [held.id for held in written[:100]], "count": len(written)},
-                )
-            )
 
     # Revoke.
 
@@ -466,9 +331,9 @@ class LeaseEngine:
 
     async def _finish(self, grant_id: str, reason: str) -> None:
         """Close the grant and withdraw its leases, in one transaction."""
-        run = self._runs.get(grant_id)
-        if run is not None:
-            run.ended = True
+        if not grant_id:  # INVARIANT: a filter without a grant is every lease that there is
+            raise Rejected("access.revoke.everything", "nothing says which run ends", next_step="name its grant")
+        self._runs.closing(grant_id, reason)
 
         def work(unit: AccessUnit) -> list[HeldLease]:
             end_grant(unit, grant_id, reason)
@@ -476,22 +341,32 @@ class LeaseEngine:
             return withdrawn(unit, live, holder=self._holder, reason=reason, actor=ACTOR)
 
         changed = await self._store.write(work)
-        finished = self._runs.pop(grant_id, None)
-        if finished is not None and finished.watched is not None:
-            finished.watched.close()
+        self._runs.forget(grant_id)
         self._enqueue(changed)
 
-    async def _withdraw(self, ids: Collection[str], *, reason: str, actor: str, again: bool = False) -> None:
-        """Commit that these are to be revoked, then hand them to their lanes; `again` hurries those that wait."""
+    async def _withdraw(
+        self,
+        ids: Collection[str],
+        *,
+        reason: str,
+        actor: str,
+        again: bool = False,
+        states: frozenset[LeaseState] = LIVE,
+    ) -> None:
+        """Commit that these are to be revoked, those in `states`, then hand them to their lanes.
+
+        `again` hurries those that wait.
+        """
         if not ids:
             return
 
         def work(unit: AccessUnit) -> tuple[list[HeldLease], list[HeldLease]]:
-            found = unit.access.leases(LeaseFilter(ids=tuple(ids), states=LIVE), limit=len(ids))
+            found = unit.access.leases(LeaseFilter(ids=tuple(ids), states=states), limit=len(ids))
             waiting = [held for held in found if held.state in (LeaseState.REVOKING, LeaseState.UNPROVED)]
             return withdrawn(unit, found, holder=self._holder, reason=reason, actor=actor), waiting
 
         changed, waiting = await self._store.write(work)
+        self._spares.drop({held.id for held in changed})
         for held in changed:
             run = self._runs.get(held.lease.grant)
             if run is not None and run.leases.pop(held.id, None) is not None:
@@ -543,9 +418,9 @@ class LeaseEngine:
 
         return await self._store.read(query)
 
-    def task_processes(self) -> frozenset[ProcessTask]:
-        """The processes that hold leases now; `admin.sock` refuses them and what descends from them."""
-        return frozenset(run.process for run in self._runs.values())
+    def running(self) -> frozenset[Task]:
+        """The tasks that hold leases now; `admin.sock` refuses them and what descends from them."""
+        return frozenset(run.task for run in self._runs)
 
     # Supervision.
 
@@ -579,18 +454,5 @@ def _foreign(stored: StoredGrant | None, active: Sequence[HeldLease]) -> str:
     return "" if same else "its row is not what its grant gave"
 
 
-def _is_stale(decision: Decision) -> bool:
-    """A decision point that hears nothing says no to everybody: that is no word about this lease."""
-    return any(reason.id == STALE for reason in decision.reasons)
-
-
 def _ended() -> Rejected:
     return Rejected("access.task.ended", "the task has ended already", next_step="start it again")
-
-
-def _withdrawn() -> Denied:
-    return Denied(
-        "access.lease.withdrawn",
-        "the lease was withdrawn while it was being issued",
-        next_step="`remit explain` says why; run the task again when it is mended",
-    )

@@ -64,10 +64,17 @@ class Lane:
                 del self._queue[one.id]
             try:
                 again = await self._act(self._target, batch)
+            except asyncio.CancelledError:
+                if self._closed:
+                    raise
+                # Not us: a driver that was cut off in the middle cancels what it waited for.
+                _log.warning("revoking on target %s was broken off", self._target)
+                again = batch
             except Exception:  # a supervisor: whatever went wrong, these leases are still not revoked
                 _log.exception("revoking on target %s failed", self._target)
                 again = batch
-            self._busy = frozenset()
+            finally:
+                self._busy = frozenset()
             remaining = {one.id for one in again}
             for one in batch:
                 if one.id not in remaining:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
+from remit.access.brokers.port import Broker, KeepsSpares
 from remit.access.leases.model import HeldLease, LeaseSettings
 from remit.access.leases.outcome import label_of
-from remit.access.model import MintOrder
+from remit.access.model import LeaseState, MintOrder
 from remit.access.ports import Brokers
 from remit.kernel.errors import Unavailable
 
@@ -27,10 +28,24 @@ class Minter:
         """The mint of that lease, while it has not ended either way."""
         return self._tasks.get(lease_id)
 
+    async def reach(self, targets: Iterable[str]) -> Mapping[str, Broker]:
+        """The brokers of these targets, as far as they can be had: why one cannot, `mint` says."""
+        names = list(dict.fromkeys(targets))
+        found = await asyncio.gather(*(self._brokers.broker(name) for name in names), return_exceptions=True)
+        return {name: one for name, one in zip(names, found, strict=True) if not isinstance(one, BaseException)}
+
     async def mint(
-        self, held_leases: Sequence[HeldLease], secret_of: Mapping[str, str]
+        self,
+        held_leases: Sequence[HeldLease],
+        secret_of: Mapping[str, str],
+        reached: Mapping[str, Broker],
+        *,
+        until: datetime | None = None,
     ) -> Mapping[str, Mapping[str, str]]:
-        """Mint all of them; returns each one's settings by lease. Raises what the first broker to fail raises."""
+        """Mint all of them, arm those that were made ahead; returns each one's settings by lease.
+
+        Raises what the first broker to fail raises.
+        """
         settings: dict[str, Mapping[str, str]] = {}
 
         async def mint_one(held: HeldLease) -> None:
@@ -41,11 +56,16 @@ class Minter:
                 secret=secret_of[held.id],
                 expires=held.lease.expires,
                 label=label_of(held.lease),
+                until=until,
             )
             gate = self._gates.setdefault(held.lease.target, asyncio.Semaphore(self._settings.mints_at_once))
             async with gate, asyncio.timeout(self._settings.target_timeout.total_seconds()):
-                broker = await self._brokers.broker(held.lease.target)
-                settings[held.id] = dict((await broker.mint(order)).settings)
+                broker = reached.get(held.lease.target) or await self._brokers.broker(held.lease.target)
+                if held.state is LeaseState.ACTIVE and isinstance(broker, KeepsSpares):
+                    minted = await broker.arm(order)
+                else:
+                    minted = await broker.mint(order)
+                settings[held.id] = dict(minted.settings)
 
         tasks = [self._start(held.id, mint_one(held)) for held in held_leases]
         try:

@@ -1,6 +1,8 @@
 """The life of a lease, as a table of legal steps, and what the engine keeps beside the public record.
 
     issuing ──► active ──► revoking ──► revoked
+    │    │         ▲       ▲
+    │    └► spare ─┴───────┤                        (made ahead, parked until a task gets it)
        │                    │  ▲  ├────► unproved ──► revoked
        └────────────────────┘  │  └────► failed        (never came to exist on the target)
                                └ stays here, and is tried again, while the target does not answer
@@ -15,12 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from remit.access.model import Grant, Lease, LeaseState, ProcessTask, Request
+from remit.access.model import Grant, Lease, LeaseState, Request
+from remit.access.tasks.kinds import Task
 from remit.kernel.canonical import Json
 from remit.kernel.ids import ulid
 
 STEPS: Mapping[LeaseState, frozenset[LeaseState]] = {
-    LeaseState.ISSUING: frozenset({LeaseState.ACTIVE, LeaseState.REVOKING}),
+    LeaseState.ISSUING: frozenset({LeaseState.ACTIVE, LeaseState.SPARE, LeaseState.REVOKING}),
+    LeaseState.SPARE: frozenset({LeaseState.ACTIVE, LeaseState.REVOKING}),
     LeaseState.ACTIVE: frozenset({LeaseState.REVOKING}),
     LeaseState.REVOKING: frozenset({LeaseState.REVOKED, LeaseState.UNPROVED, LeaseState.FAILED}),
     LeaseState.UNPROVED: frozenset({LeaseState.REVOKED}),
@@ -84,7 +88,7 @@ class HeldLease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseFilter:
-    """Which leases; an empty field asks nothing. `after` is the last id of the page before."""
+    """Which leases; an empty field asks nothing. `after` is the last id of the page before, upwards or `before` it."""
 
     ids: tuple[str, ...] = ()
     grant: str = ""
@@ -94,6 +98,7 @@ class LeaseFilter:
     states: frozenset[LeaseState] = frozenset()
     holder: str = ""
     after: str = ""
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +118,7 @@ class IssueOrder:
     """Everything to be issued for one run of a task."""
 
     grant: Grant
-    process: ProcessTask
+    process: Task
     plans: tuple[LeasePlan, ...]
     proven: Mapping[str, Json]
     changes: int

@@ -12,6 +12,7 @@ from dataclasses import replace
 from remit.access.leases.model import HeldLease, IssueOrder
 from remit.access.model import GrantState, Lease, LeaseState, Proved, Revocation, Unproved
 from remit.access.ports import AccessUnit, StoredGrant
+from remit.access.tasks.kinds import Far, task_json
 from remit.kernel.canonical import Json
 from remit.kernel.clock import rfc3339
 from remit.kernel.errors import Conflict
@@ -52,7 +53,7 @@ def _grant_data(order: IssueOrder) -> dict[str, Json]:
         "needs": list(grant.needs),
         "decisions": [plan.decision for plan in order.plans],
         "expires": rfc3339(grant.expires),
-        "pid": order.process.pid,
+        "run": task_json(order.process),
         "proven": dict(order.proven),
     }
 
@@ -64,12 +65,38 @@ def end_grant(unit: AccessUnit, grant_id: str, reason: str) -> None:
         ended = replace(stored, grant=replace(stored.grant, state=GrantState.ENDED), ended=unit.now)
         unit.access.change_grant(ended)
         unit.record("access.grant.ended", actor=ACTOR, subject=grant_id, data={"reason": reason})
+        if isinstance(stored.process, Far):
+            unit.access.end_run(stored.process.run, unit.now, reason)
 
 
 def insert_issuing(unit: AccessUnit, held: HeldLease, decision: str) -> None:
     """Commit the name before the credential exists."""
     unit.access.insert_lease(held)
     _record(unit, "issuing", held, actor=held.lease.identity, data={"decision": decision})
+
+
+def insert_spare(unit: AccessUnit, held: HeldLease) -> None:
+    """Commit the name of a credential that is made ahead, before it exists."""
+    unit.access.insert_lease(held)
+    _record(unit, "issuing", held, actor=ACTOR, data={"spare": True})
+
+
+def shelved(unit: AccessUnit, held: HeldLease) -> HeldLease | None:
+    """`issuing` → `spare`: the target confirmed it, and admits nobody by it."""
+    spare = replace(held.step(LeaseState.SPARE), issued=unit.now)
+    if not unit.access.change_lease(spare, epoch=held.epoch, was={LeaseState.ISSUING}):
+        return None
+    _record(unit, "spare", spare, actor=ACTOR, data={})
+    return spare
+
+
+def assigned(unit: AccessUnit, held: HeldLease, decision: str) -> bool:
+    """`spare` → `active`, for the task that `held` names now; false when it was withdrawn in the meantime."""
+    if not unit.access.change_lease(held, epoch=held.epoch, was={LeaseState.SPARE}):
+        return False
+    data: dict[str, Json] = {"decision": decision, "expires": rfc3339(held.lease.expires), "spare": True}
+    _record(unit, "issued", held, actor=held.lease.identity, data=data)
+    return True
 
 
 def activated(unit: AccessUnit, held: HeldLease) -> HeldLease | None:
@@ -87,10 +114,10 @@ def renewed(unit: AccessUnit, held_leases: Sequence[HeldLease]) -> list[HeldLeas
 
 
 def withdrawn(unit: AccessUnit, found: Sequence[HeldLease], *, holder: str, reason: str, actor: str) -> list[HeldLease]:
-    """`issuing` or `active` → `revoking`, under the next epoch: whoever held it before can write nothing more."""
+    """`issuing`, `spare` or `active` → `revoking`, under the next epoch: who held it before can write nothing more."""
     changed: list[HeldLease] = []
     for held in found:
-        if held.state not in (LeaseState.ISSUING, LeaseState.ACTIVE):
+        if held.state not in (LeaseState.ISSUING, LeaseState.SPARE, LeaseState.ACTIVE):
             continue
         taken = replace(held.step(LeaseState.REVOKING, reason=reason), holder=holder, epoch=held.epoch + 1)
         if unit.access.change_lease(taken, epoch=held.epoch, was={held.state}):

@@ -8,16 +8,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
 
-from remit.access.model import ProcessTask
+from remit.access.ports import Ended
+from remit.access.tasks.kinds import ProcessTask
 from remit.trust.process import boot_id, start_ticks_of
 
 
 class WatchedProcess:
     """A pidfd in the event loop; it becomes readable when the process ends."""
 
-    def __init__(self, pidfd: int, ended: Callable[[], None]) -> None:
+    def __init__(self, pidfd: int, ended: Ended) -> None:
         self._pidfd = pidfd
         self._ended = ended
         self._loop = asyncio.get_running_loop()
@@ -45,7 +45,7 @@ class WatchedProcess:
 
 
 class LocalProcesses:
-    """Implements `access.ports.Processes` on Linux."""
+    """Watches processes on Linux."""
 
     def __init__(self) -> None:
         self._boot_id = boot_id()
@@ -54,7 +54,7 @@ class LocalProcesses:
     def boot_id(self) -> str:
         return self._boot_id
 
-    def watch(self, task: ProcessTask, ended: Callable[[], None]) -> WatchedProcess | None:
+    def watch(self, task: ProcessTask, ended: Ended) -> WatchedProcess | None:
         if task.boot_id != self._boot_id:
             return None
         try:

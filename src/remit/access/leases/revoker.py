@@ -7,7 +7,7 @@ import logging
 import random
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from remit.access.leases.lanes import Lane
 from remit.access.leases.model import LIVE, HeldLease, LeaseSettings, is_ours
@@ -117,7 +117,12 @@ class Revoker:
         broker = await self._brokers.broker(target)
         doubtful = any(held.issued is None for held in batch)
         present = set(await broker.sweep(self._instance)) if doubtful else set()
-        never = {held.id for held in batch if held.issued is None and held.lease.principal not in present}
+        # One that was seen once and could not be proved is no longer there: that is not the same as never.
+        never = {
+            held.id
+            for held in batch
+            if held.issued is None and held.state is LeaseState.REVOKING and held.lease.principal not in present
+        }
         orders = [self._order(held) for held in batch if held.id not in never]
         return never, await broker.revoke(orders) if orders else ()
 
@@ -186,17 +191,17 @@ class Revoker:
 
 
 class SweepClock:
-    """When each target is due to be swept again."""
+    """When each target is due to be swept again: by the monotonic clock, for a clock set back must not put it off."""
 
     def __init__(self, clock: Clock, settings: LeaseSettings) -> None:
         self._clock = clock
         self._settings = settings
-        self._at: dict[str, datetime] = {}
+        self._at: dict[str, float] = {}
         self._seen: set[str] = set()
 
     def soon(self, target: str) -> None:
         """Something may have landed there late."""
-        at = self._clock.now() + self._settings.late_sweep
+        at = self._clock.monotonic() + self._settings.late_sweep.total_seconds()
         self._at[target] = min(at, self._at.get(target, at))
 
     def done(self, target: str, *, complete: bool) -> None:
@@ -204,7 +209,8 @@ class SweepClock:
         again = target in self._seen and complete
         if complete:
             self._seen.add(target)
-        self._at[target] = self._clock.now() + (self._settings.sweep_every if again else self._settings.late_sweep)
+        wait = self._settings.sweep_every if again else self._settings.late_sweep
+        self._at[target] = self._clock.monotonic() + wait.total_seconds()
 
     def due(self, target: str) -> bool:
-        return self._at.get(target, self._clock.now()) <= self._clock.now()
+        return self._at.get(target, 0.0) <= self._clock.monotonic()

@@ -7,11 +7,12 @@ import hashlib
 import hmac
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from remit.access.brokers.port import BrokerManifest, Check
+from remit.access.brokers.presentation import Credential, Presentation, url_of
 from remit.access.leases.engine import LeaseEngine
 from remit.access.leases.model import LIVE, HeldLease, IssueOrder, LeaseFilter, LeasePlan, LeaseSettings
 from remit.access.model import (
@@ -31,7 +32,9 @@ from remit.access.model import (
     RevokeOrder,
     Unproved,
 )
-from remit.access.ports import StoredGrant, StoredTarget
+from remit.access.ports import Ended, StoredGrant, StoredTarget, Watched
+from remit.access.tasks.far import FarTasks, StoredRun
+from remit.access.tasks.kinds import BatchTask, CgroupTask, Far, Task
 from remit.access.tasks.model import TaskDefinition
 from remit.kernel.canonical import Json, canonical
 from remit.kernel.clock import Clock
@@ -52,17 +55,11 @@ class MemoryAccess:
     lease_rows: dict[str, HeldLease] = field(default_factory=dict)
     holders: dict[str, datetime] = field(default_factory=dict)
     sweeps: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    run_rows: dict[str, StoredRun] = field(default_factory=dict)
 
     def copy(self) -> MemoryAccess:
         """The same rows, apart from later changes."""
-        return MemoryAccess(
-            target_rows=dict(self.target_rows),
-            task_rows=dict(self.task_rows),
-            grant_rows=dict(self.grant_rows),
-            lease_rows=dict(self.lease_rows),
-            holders=dict(self.holders),
-            sweeps=dict(self.sweeps),
-        )
+        return MemoryAccess(**{each.name: dict(getattr(self, each.name)) for each in fields(self)})
 
     def insert_target(self, stored: StoredTarget) -> bool:
         return self.target_rows.setdefault(stored.target.name, stored) is stored
@@ -99,13 +96,13 @@ class MemoryAccess:
     def grant(self, grant_id: str) -> StoredGrant | None:
         return self.grant_rows.get(grant_id)
 
-    def grants(self, *, task: str = "", states: Collection[str] = (), limit: int = 1000) -> Sequence[StoredGrant]:
-        chosen = [
-            stored
-            for _, stored in sorted(self.grant_rows.items(), reverse=True)
-            if task in ("", stored.grant.task) and (not states or stored.grant.state in states)
-        ]
-        return chosen[:limit]
+    def grants(
+        self, *, task: str = "", states: Collection[str] = (), limit: int = 1000, asked: bool = False, kind: str = ""
+    ) -> Sequence[StoredGrant]:
+        chosen = states or frozenset(GrantState)
+        found = [one for _, one in sorted(self.grant_rows.items(), reverse=True) if one.requested_by or not asked]
+        found = [one for one in found if not kind or (one.grant.terms is not None and one.grant.terms.kind == kind)]
+        return [one for one in found if task in ("", one.grant.task) and one.grant.state in chosen][:limit]
 
     def insert_lease(self, held: HeldLease) -> None:
         assert held.id not in self.lease_rows
@@ -127,6 +124,8 @@ class MemoryAccess:
 
     def claim_leases(self, holder: str, now: datetime, *, exclusive: bool, limit: int = 1000) -> Sequence[HeldLease]:
         alive = set() if exclusive else {name for name, until in self.holders.items() if until > now}
+        if exclusive:
+            self.sweeps.update({target: (holder, until) for target, (_, until) in self.sweeps.items()})
         free = [
             held
             for _, held in sorted(self.lease_rows.items())
@@ -153,6 +152,46 @@ class MemoryAccess:
         if known is not None and known[0] != holder and known[1] > now:
             return False
         self.sweeps[target] = (holder, until)
+        return True
+
+    def insert_run(self, run: StoredRun) -> None:
+        assert run.id not in self.run_rows
+        assert self.run_by_key(run.key) is None
+        self.run_rows[run.id] = run
+
+    def run(self, run_id: str) -> StoredRun | None:
+        return self.run_rows.get(run_id)
+
+    def run_by_key(self, key: str) -> StoredRun | None:
+        return next((run for run in self.run_rows.values() if run.key == key), None)
+
+    def runs(self, *, ids: Collection[str] = (), ended: bool = True, limit: int = 1000) -> Sequence[StoredRun]:
+        chosen = [
+            run
+            for _, run in sorted(self.run_rows.items(), reverse=True)
+            if (not ids or run.id in ids) and (ended or run.ended is None)
+        ]
+        return chosen[:limit]
+
+    def runs_by_id(self, ids: Collection[str]) -> Mapping[str, StoredRun]:
+        return {each: self.run_rows[each] for each in ids if each in self.run_rows}
+
+    def open_runs(self, sender: str, now: datetime) -> int:
+        mine = (run for run in self.run_rows.values() if run.sender == sender and run.ended is None)
+        return sum(bool(run.grant_id) or run.until > now for run in mine)
+
+    def change_run(self, run: StoredRun, *, beats: int) -> bool:
+        known = self.run_rows.get(run.id)
+        if known is None or known.beats != beats or known.ended is not None:
+            return False
+        self.run_rows[run.id] = run
+        return True
+
+    def end_run(self, run_id: str, ended: datetime, why: str) -> bool:
+        known = self.run_rows.get(run_id)
+        if known is None or known.ended is not None:
+            return False
+        self.run_rows[run_id] = replace(known, ended=ended, why=why, answer=b"")
         return True
 
 
@@ -241,7 +280,7 @@ class Switch:
         self.silent = False
         self.asked: list[Request] = []
 
-    async def decide(self, request: Request) -> Decision:
+    async def decide(self, request: Request, *, fulfils: frozenset[str] = frozenset()) -> Decision:
         if self.silent:
             raise Unavailable("access.pdp.stale", "the snapshot is stale")
         self.asked.append(request)
@@ -264,6 +303,8 @@ class FakeProcesses:
     def __init__(self) -> None:
         self.alive: dict[int, int] = {}
         self.killed: set[int] = set()
+        self.far: FarTasks | None = None
+        """Watches tasks far from here, where a test has some."""
         self._watchers: dict[int, list[FakeWatched]] = {}
 
     def start(self, pid: int, ticks: int) -> ProcessTask:
@@ -276,21 +317,36 @@ class FakeProcesses:
         for watched in self._watchers.pop(pid, []):
             watched.tell()
 
-    def watch(self, task: ProcessTask, ended: Callable[[], None]) -> FakeWatched | None:
-        if task.boot_id != self.boot_id or self.alive.get(task.pid) != task.start_ticks:
+    def group(self, number: int, inode: int) -> CgroupTask:
+        """A control group with something in it, until `end(-number)`."""
+        self.alive[-number] = inode
+        return CgroupTask(boot_id=self.boot_id, path=f"/run-{number}", inode=inode)
+
+    def watch(self, task: Task, ended: Ended) -> Watched | None:
+        if isinstance(task, Far):
+            return self.far.watch(task, ended) if self.far is not None else None
+        number, seen = number_of(task)
+        if task.boot_id != self.boot_id or self.alive.get(number) != seen:
             return None
-        watched = FakeWatched(self, task.pid, ended)
-        self._watchers.setdefault(task.pid, []).append(watched)
+        watched = FakeWatched(self, number, ended)
+        self._watchers.setdefault(number, []).append(watched)
         return watched
+
+
+def number_of(task: ProcessTask | CgroupTask) -> tuple[int, int]:
+    """How a fake names a local task, and what says that it is still the same."""
+    if isinstance(task, ProcessTask):
+        return task.pid, task.start_ticks
+    return -int(task.path.rpartition("-")[2]), task.inode
 
 
 class FakeWatched:
     """One watcher of one fake process."""
 
-    def __init__(self, processes: FakeProcesses, pid: int, ended: Callable[[], None]) -> None:
+    def __init__(self, processes: FakeProcesses, pid: int, ended: Ended) -> None:
         self._processes = processes
         self._pid = pid
-        self._ended: Callable[[], None] | None = ended
+        self._ended: Ended | None = ended
 
     def tell(self) -> None:
         if self._ended is not None:
@@ -429,6 +485,9 @@ class FakeBrokers:
     def manifest(self, system: str) -> BrokerManifest:
         return FAKE_MANIFEST
 
+    def present(self, system: str, credential: Credential) -> Presentation:
+        return Presentation(url=url_of(system, credential))
+
 
 class LeaseWorld:
     """Everything a lease engine stands on, with one target `orders`; engines may die, this stays."""
@@ -465,7 +524,46 @@ class LeaseWorld:
         self._pids += 1
         return self.processes.start(self._pids, self._pids * 7)
 
-    def order(self, process: ProcessTask, *, changes: int = 0, needs: int = 1, role: str = "app_ro") -> IssueOrder:
+    def tree(self) -> CgroupTask:
+        """A control group in which something has just started."""
+        self._pids += 1
+        return self.processes.group(self._pids, self._pids * 7)
+
+    def batch(self, *, heartbeat: int = 60) -> BatchTask:
+        """A run far from here that has just begun, with its row."""
+        now = self.clock.now()
+        task = BatchTask(run=new_id("rn", now), heartbeat=heartbeat, spiffe_id="spiffe://remit.test/batch")
+        run = StoredRun(
+            id=task.run,
+            task="nightly",
+            identity="id_agent",
+            kind="batch",
+            sender=task.spiffe_id,
+            key=task.run,
+            asked="",
+            heartbeat=heartbeat,
+            until=now + timedelta(seconds=heartbeat),
+            boot=self.processes.boot_id,
+            ticks=self.clock.monotonic(),
+            begun=now,
+        )
+        self.store.access.insert_run(run)
+        return task
+
+    def beat(self, run_id: str, *, boot: str = "") -> None:
+        """A heartbeat comes in, at any node."""
+        run = self.store.access.run_rows[run_id]
+        if run.ended is None:
+            until = self.clock.now() + timedelta(seconds=run.heartbeat)
+            boot, ticks = boot or self.processes.boot_id, self.clock.monotonic()
+            self.store.access.run_rows[run_id] = replace(run, beats=run.beats + 1, until=until, boot=boot, ticks=ticks)
+
+    def far(self) -> FarTasks:
+        """What watches tasks far from here, as one life of the control plane has it."""
+        self.processes.far = FarTasks(self.store, self.clock, boot_id=self.processes.boot_id)
+        return self.processes.far
+
+    def order(self, process: Task, *, changes: int = 0, needs: int = 1, role: str = "app_ro") -> IssueOrder:
         """An order for `needs` leases on `orders` under a grant of one hour."""
         now = self.clock.now()
         text = "fake://orders?role=read"

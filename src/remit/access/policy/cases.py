@@ -8,29 +8,29 @@
       expect: allow
       by: [lease-tier-3]
 
-`subject` and `resource` take the fields of `IdentityFacts` and `ResourceFacts`; `at` is the moment (RFC 3339).
+`subject` and `resource` take the fields of `IdentityFacts` and `ResourceFacts`; `at` is the moment (RFC 3339). `grant`
+puts the subject's own grant in force, approved by a person or not; `exceptions` names rules that are lifted for this
+very request; `fulfils` are the obligations that the enforcement point takes over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 
-from remit.access.model import Decision, Entity, Request
+from remit.access.model import Decision, Entity
 from remit.access.policy.compile import CompiledPolicies
-from remit.access.policy.decide import Pdp
-from remit.access.policy.facts import IdentityFacts, ResourceFacts
+from remit.access.policy.facts import GrantFacts, IdentityFacts, ResourceFacts
 from remit.access.policy.schema import STANDARD, Vocabulary
-from remit.access.snapshot import Snapshot
-from remit.kernel.clock import ManualClock
+from remit.access.policy.situation import MOMENT, Situation
 from remit.kernel.errors import Rejected
 
 MAX_BYTES = 1 << 20
-_MOMENT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+MAX_CASES = 5000
 
 
 class CaseResource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +42,21 @@ class CaseResource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     sensitivity: str | None = None
     environment: str | None = None
     owner: str | None = None
+    names: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
     properties: dict[str, Any] = {}
+
+
+class CaseGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A grant that the request names."""
+
+    id: str = "gr_case"
+    approved: bool = False
+    """By a person; else policy alone allowed it."""
+    seconds: int = 3600
+    """How long it still lives: 0 and less is over."""
+    task_digest: str = ""
 
 
 class PolicyCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,11 +69,14 @@ class PolicyCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     resource: CaseResource = CaseResource()
     proven: dict[str, Any] = {}
     claimed: dict[str, Any] = {}
+    grant: CaseGrant | None = None
+    exceptions: tuple[str, ...] = ()
+    fulfils: tuple[str, ...] = ()
     by: tuple[str, ...] | None = None
     """The policies that must determine the answer."""
     obligations: tuple[str, ...] | None = None
     """The kinds of obligation that must be left unmet."""
-    at: datetime = _MOMENT
+    at: datetime = MOMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +108,12 @@ def read_cases(text: str) -> tuple[PolicyCase, ...]:
         raise _malformed(f"the file is larger than {MAX_BYTES} bytes")
     try:
         raw = yaml.load(text, Loader)  # noqa: S506 a subclass of SafeLoader
-        return msgspec.convert(raw or [], tuple[PolicyCase, ...])
+        cases = msgspec.convert(raw or [], tuple[PolicyCase, ...])
     except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
         raise _malformed(" ".join(str(error).split())[:300]) from None
+    if len(cases) > MAX_CASES:
+        raise _malformed(f"there are more than {MAX_CASES} cases")
+    return cases
 
 
 def run_cases(
@@ -104,25 +124,38 @@ def run_cases(
 
 
 def _run(case: PolicyCase, policies: CompiledPolicies, vocabulary: Vocabulary) -> CaseResult:
-    clock = ManualClock(case.at if case.at.tzinfo else case.at.replace(tzinfo=UTC))
+    decision = situation_of(case).decide(policies, vocabulary=vocabulary, fulfils=frozenset(case.fulfils), explain=True)
+    return CaseResult(name=case.name, why=_difference(case, decision), decision=decision)
+
+
+def situation_of(case: PolicyCase) -> Situation:
+    """The case as a request and its facts. Raises `Rejected` (`access.policy.cases`)."""
+    at = case.at if case.at.tzinfo else case.at.replace(tzinfo=UTC)
     identity = _identity(case)
-    snapshot = Snapshot.of(
-        policies,
-        epoch=1,
-        sequence=1,
-        at=clock.monotonic(),
-        identities=[identity],
-        resources=_resources(case.resource),
-    )
-    request = Request(
-        subject=Entity(type="identity", id=identity.id),
+    grant = case.grant
+    return Situation(
+        identity=identity,
         action=case.action,
         resource=Entity(type=case.resource.type, id=case.resource.id, properties=case.resource.properties),
+        known=_resource(case),
+        proven=case.proven if grant is None else {**case.proven, "grant": grant.id},
         claimed=case.claimed,
-        proven=case.proven,
+        grant=None if grant is None else _grant(grant, identity.id, at),
+        exceptions=case.exceptions,
+        at=at,
     )
-    decision = Pdp(lambda: snapshot, clock, vocabulary=vocabulary).decide(request, explain=True)
-    return CaseResult(name=case.name, why=_difference(case, decision), decision=decision)
+
+
+def _grant(grant: CaseGrant, identity: str, at: datetime) -> GrantFacts:
+    return GrantFacts(
+        id=grant.id,
+        identity=identity,
+        digest="sha256:case",
+        approved=("sha256:case",) if grant.approved else (),
+        usable=True,
+        expires=at + timedelta(seconds=grant.seconds),
+        task_digest=grant.task_digest,
+    )
 
 
 def _identity(case: PolicyCase) -> IdentityFacts:
@@ -133,18 +166,22 @@ def _identity(case: PolicyCase) -> IdentityFacts:
         raise _malformed(f"case `{case.name}`: subject: {error}") from None
 
 
-def _resources(resource: CaseResource) -> list[ResourceFacts]:
+def _resource(case: PolicyCase) -> ResourceFacts | None:
+    resource = case.resource
     told = (resource.system, resource.sensitivity, resource.environment, resource.owner)
-    if all(fact is None for fact in told):
-        return []
-    facts = {
-        "name": f"{resource.type}/{resource.id}",
-        "kind": resource.type,
-        "system": resource.system,
-        "environment": resource.environment,
-        "owner": resource.owner,
-    }
-    return [msgspec.convert({**facts, "sensitivity": resource.sensitivity or "restricted"}, ResourceFacts)]
+    if all(fact is None for fact in told) and not (resource.names or resource.parents or resource.labels):
+        return None
+    return ResourceFacts(
+        name=f"{resource.type}/{resource.id}",
+        kind=resource.type,
+        system=resource.system,
+        sensitivity=resource.sensitivity or "restricted",
+        environment=resource.environment,
+        owner=resource.owner,
+        names=resource.names,
+        parents=resource.parents,
+        labels=tuple(sorted(resource.labels.items())),
+    )
 
 
 def _difference(case: PolicyCase, decision: Decision) -> str:

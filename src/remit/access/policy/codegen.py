@@ -23,6 +23,7 @@ from typing import Any
 from remit.access.policy import operators
 from remit.access.policy.extensions import CONSTRUCTORS
 from remit.access.policy.nodes import all_of, attribute_of, call_of, compare, is_exactly, item_of, name_of
+from remit.access.policy.source import UNREAD
 from remit.access.policy.values import LONG_MAX, LONG_MIN, CedarSet, Uid, equal
 
 MAX_DEPTH = 64
@@ -83,6 +84,11 @@ def compile_clause(body: Mapping[str, Any], namespace: dict[str, Any]) -> Callab
     return _function(writer.boolean(writer.expression(body, 0)), namespace)
 
 
+def compile_value(body: Mapping[str, Any], namespace: dict[str, Any]) -> Callable[..., Any]:
+    """Compile one expression of any type alone, for explanations."""
+    return _function(_Writer(namespace).expression(body, 0).node, namespace)
+
+
 def _function(result: ast.expr, namespace: dict[str, Any]) -> Callable[..., bool]:
     arguments = ast.arguments(
         posonlyargs=[], args=[ast.arg(name) for name in _PARAMETERS], kwonlyargs=[], kw_defaults=[], defaults=[]
@@ -136,7 +142,7 @@ class _Writer:
         return name_of(name)
 
     def expression(self, est: Mapping[str, Any], depth: int) -> Code:
-        if depth > MAX_DEPTH:
+        if depth > MAX_DEPTH or UNREAD in est:
             raise Uncovered("a condition nested too deeply")
         if len(est) != 1:
             raise Uncovered("an expression that is no single operator")
@@ -233,8 +239,9 @@ class _Writer:
         """Equality; Python's own is exact where one side is a string, an entity or an extension value."""
         if left.kind in _PLAIN or right.kind in _PLAIN or left.kind == right.kind == "long":
             return compare(left.node, ast.Eq(), right.node)
-        if "long" in (left.kind, right.kind) and None in (left.kind, right.kind):
-            other, number = (left, right) if right.kind == "long" else (right, left)
+        for number, other in ((left, right), (right, left)):
+            if number.kind != "long" or not number.constant or other.kind is not None:
+                continue  # both sides are evaluated, whatever the type of the other: a sum may overflow
             held, name = self._hold(other.node)
             return ast.BoolOp(ast.And(), [is_exactly(held, "int"), compare(name, ast.Eq(), number.node)])
         return call_of(equal, left.node, right.node)

@@ -126,7 +126,8 @@ class CompiledPolicies:
         hits: list[CompiledPolicy] = []
         errors: list[tuple[CompiledPolicy, str]] = []
         principal_attributes, resource_attributes = principal.attributes, resource.attributes
-        for function, policy in self._lookup(principal, action, resource):
+        found = self._found.get((principal.ancestors, action.ancestors, resource.ancestors))
+        for function, policy in self._lookup(principal, action, resource) if found is None else found:
             try:
                 if function(principal, resource, action, context, entities, principal_attributes, resource_attributes):
                     hits.append(policy)

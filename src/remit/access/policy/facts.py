@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from remit.access.model import Grant, GrantState, Request
+from remit.access.model import Grant, GrantKind, GrantState, Request
 from remit.access.policy.entities import NOTHING, EntityView
 from remit.access.policy.extensions import CONSTRUCTORS, Datetime, IpRange
 from remit.access.policy.schema import ACTION, IDENTITY, PROVEN, RESOURCE, Kind, Vocabulary
@@ -22,10 +22,14 @@ from remit.inventory.model import Sensitivity, State
 from remit.kernel.canonical import Json
 
 STRICTEST_TIER = 0
+UNCOUNTED = 1_000_000_000
+"""The blast radius of what was not counted yet: beyond every limit, so that a policy refuses rather than guesses."""
 CLOCK_SKEW_SECONDS = 60
 """An attestation may lie this far in our future before it counts as none."""
 
 _EMPTY_SET = CedarSet(())
+_SETS = frozenset(name for name, kind in PROVEN.items() if kind is Kind.STRINGS and name != "selectors")
+"""Proven sets that a context need not have."""
 
 
 class IdentityFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -46,10 +50,16 @@ class IdentityFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     privileged: bool = False
     risk: int = 0
     """0–100."""
+    blast_radius: int = 0
+    """How many resources whoever has it can get; `UNCOUNTED` while that is not known."""
     names: tuple[str, ...] = ()
     """Every other name and merged id."""
     groups: tuple[str, ...] = ()
     """Ids of the groups of which it is a direct member."""
+    partner: str | None = None
+    """The foreign trust domain whose SPIFFE ID it has: the bounds of that relation hold for it."""
+    partner_id: str | None = None
+    """That SPIFFE ID."""
     labels: tuple[tuple[str, str], ...] = ()
     """Confirmed labels, which policies see as tags."""
 
@@ -83,10 +93,20 @@ class GrantFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     expires: datetime
     task: str = ""
     task_digest: str = ""
+    answered: tuple[str, ...] = ("*",)
+    """The requirements of `approval` that its approvals fill; `*`: any."""
+    policies: str = ""
+    """Digest of the policies under which it was approved; empty where it does not hang on them."""
+    changed: str = ""
+    """What is not as it was approved; empty when nothing."""
+    scope: tuple[str, ...] = ("*",)
+    """What was asked for: `target/NAME` and `target/NAME#ROLE`; `*`: nobody asked beforehand."""
 
     @classmethod
-    def of(cls, grant: Grant) -> GrantFacts:
-        """Take what the decision point needs of a grant."""
+    def of(cls, grant: Grant, changed: str = "") -> GrantFacts:
+        """Take what the decision point needs of a grant; `changed` says what is not as it was approved."""
+        terms = grant.terms
+        emergency = terms is not None and terms.kind is GrantKind.BREAK_GLASS
         return cls(
             id=grant.id,
             identity=grant.identity,
@@ -96,7 +116,33 @@ class GrantFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             expires=grant.expires,
             task=grant.task,
             task_digest=grant.task_digest,
+            answered=("*",) if emergency else () if terms is None else terms.requires,
+            policies="" if terms is None else terms.policies,
+            changed=changed,
+            scope=("*",) if terms is None else _scope_of(grant.needs),
         )
+
+    def within(self, request: Request) -> GrantFacts:
+        """The grant as it counts for this request: what was approved for one target is no approval of another.
+
+        Needs name targets alone: for other resources it is the task and its policy that were approved.
+        """
+        if self.scope == ("*",) or request.resource.type != "target":
+            return self
+        place, role = f"{request.resource.type}/{request.resource.id}", request.proven.get("role")
+        if (place if role is None else f"{place}#{role}") in self.scope:
+            return self
+        return msgspec.structs.replace(self, approved=(), answered=())
+
+
+def _scope_of(needs: Sequence[str]) -> tuple[str, ...]:
+    """Needs are written `SYSTEM://TARGET[/DATABASE]?role=ROLE`."""
+    found: dict[str, None] = {}
+    for need in needs:
+        place, _, role = need.partition("://")[2].partition("?role=")
+        name = f"target/{place.partition('/')[0]}"
+        found |= {name: None, f"{name}#{role}": None}
+    return tuple(found)
 
 
 class ExceptionFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -119,7 +165,7 @@ class ExceptionFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.resource in names
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """An entity as policies see it, and the same as JSON for the record."""
 
     view: EntityView
@@ -137,6 +183,7 @@ def see_identity(facts: IdentityFacts, *, groups: Iterable[str], quarantined: bo
         "privileged": facts.privileged,
         "quarantined": quarantined or facts.state == State.QUARANTINED,
         "risk": facts.risk,
+        "blast_radius": facts.blast_radius,
     }
     optional = {
         "owner": facts.owner,
@@ -145,6 +192,8 @@ def see_identity(facts: IdentityFacts, *, groups: Iterable[str], quarantined: bo
         "purpose": facts.purpose,
         "autonomy": facts.autonomy,
         "system": facts.system,
+        "partner": facts.partner,
+        "partner_id": facts.partner_id,
     }
     return _seen(IDENTITY, facts.id, attributes, optional, (facts.name, *facts.names, *groups), facts.labels)
 
@@ -226,8 +275,10 @@ def context_json(
         context[name] = value
     if "attested_at" in context:
         _date_attestation(context, now_seconds)
-    rules: list[Json] = sorted(exceptions) if exceptions else []  # type: ignore[assignment]
-    context["exception"], context["exceptions"] = bool(rules), rules
+    if exceptions:
+        context["exception"], context["exceptions"] = True, sorted(exceptions)
+    else:
+        context["exception"], context["exceptions"] = False, []
     said = request.claimed or request.subject.properties or request.resource.properties
     context["claimed"] = _claims(request, vocabulary.claims) if said else {}
     return context
@@ -239,15 +290,24 @@ def context_values(context: Mapping[str, Json], stamp: float) -> dict[str, Value
     selectors, exceptions, claims = context["selectors"], context["exceptions"], context["claimed"]
     values["selectors"] = CedarSet(selectors) if selectors else _EMPTY_SET  # type: ignore[arg-type]
     values["exceptions"] = CedarSet(exceptions) if exceptions else _EMPTY_SET  # type: ignore[arg-type]
-    if claims:
+    if not _SETS.isdisjoint(context):
+        for name in _SETS & context.keys():
+            values[name] = CedarSet(context[name])  # type: ignore[arg-type]
+    if claims and list in map(type, claims.values()):  # type: ignore[union-attr]
         values["claimed"] = {
             name: CedarSet(value) if type(value) is list else value
             for name, value in claims.items()  # type: ignore[union-attr]
         }
     if "source_address" in values:
         values["source_address"] = _address(values["source_address"])
-    values["time"] = Datetime(int(stamp * 1000))
+    values["time"] = _moment(int(stamp * 1000))
     return values
+
+
+@lru_cache(maxsize=4)
+def _moment(ms: int) -> Datetime:
+    """Many requests are decided within one millisecond."""
+    return Datetime(ms)
 
 
 def _date_attestation(context: dict[str, Json], now_seconds: int) -> None:
@@ -262,7 +322,8 @@ def _date_attestation(context: dict[str, Json], now_seconds: int) -> None:
 def _claims(request: Request, declared: Mapping[str, Kind]) -> dict[str, Json]:
     claims: dict[str, Json] = {}
     for name, value in request.claimed.items():
-        if name in declared and _is_kind(value, declared[name]):
+        kind = declared.get(name)
+        if kind is not None and ((kind is _STRING and type(value) is str) or _is_kind(value, kind)):
             claims[name] = value
     for prefix, entity in (("subject_", request.subject), ("resource_", request.resource)):
         if entity.properties:
@@ -271,6 +332,10 @@ def _claims(request: Request, declared: Mapping[str, Kind]) -> dict[str, Json]:
                 if kind is not None and _is_kind(value, kind):
                     claims[prefix + name] = value
     return claims
+
+
+_STRING = Kind.STRING
+"""Most claims are strings."""
 
 
 def _is_kind(value: object, kind: Kind) -> bool:

@@ -20,7 +20,7 @@ class Layered(Generic[V]):
     a few hundred entries, whatever the size.
     """
 
-    __slots__ = ("_base", "_filled", "_middle", "_top", "get")
+    __slots__ = ("_base", "_middle", "_top", "filled", "get")
 
     def __init__(
         self,
@@ -31,7 +31,8 @@ class Layered(Generic[V]):
         self._base = base or {}
         self._middle = middle or {}
         self._top = top or {}
-        self._filled = bool(base or middle or top)
+        self.filled = bool(base or middle or top)
+        """What `bool` says, without the call: the hot path asks for each decision."""
         self.get: Callable[[str], V | None] = self._look if middle or top else self._base.get
         """The value of a name, or None."""
 
@@ -47,7 +48,7 @@ class Layered(Generic[V]):
         return self.get(name) is not None
 
     def __bool__(self) -> bool:
-        return self._filled
+        return self.filled
 
     def items(self) -> Iterator[tuple[str, V]]:
         """Every entry, in no particular order."""

@@ -8,19 +8,22 @@ have no such facts, and no policy changes them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from remit.access.model import Decision, Obligation, Reason
+from remit.access.policy.clauses import Sight
 from remit.access.policy.compile import NO_ENTITIES, CompiledPolicies, Verdict
 from remit.access.policy.entities import EntitySource, EntityView
 from remit.access.policy.explain import needed_by_policies
 from remit.access.policy.facts import action_view, context_values, view_from_json
 from remit.access.policy.obligations import unmet
 from remit.access.policy.schema import IDENTITY, RESOURCE, STANDARD, Vocabulary
+from remit.access.policy.steps import step_of_refusal
 from remit.access.policy.values import Value
+from remit.access.policy.why import Why, why
 
 
 class Outcome(StrEnum):
@@ -69,6 +72,26 @@ class Explanation:
     """Policy id → its text."""
     needed: tuple[str, ...]
     obligations: tuple[Obligation, ...] = ()
+    why: Why = field(default_factory=Why)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rerun:
+    """A past decision, asked once more over the facts of its record."""
+
+    asked: bool
+    """False where it was refused before any policy, or by something else than policy: those facts are not policies'."""
+    before: Outcome
+    after: Outcome
+    by: tuple[str, ...] = ()
+    """The policies that determine it now."""
+    differs: tuple[str, ...] = ()
+    """What came out otherwise, in words; empty: the same."""
+
+    @property
+    def same(self) -> bool:
+        """Whether all came out as it is recorded."""
+        return not self.differs
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +108,16 @@ class _Recorded:
 
     def ask(self, policies: CompiledPolicies, entities: EntitySource) -> Verdict:
         return policies.evaluate(self.principal, self.action, self.resource, self.values, entities)
+
+    def held_by(self, bounds: CompiledPolicies, entities: EntitySource) -> str | None:
+        """The first bound that refuses it, as the decision point names it; None where all let it pass."""
+        verdict = self.ask(bounds, entities)
+        broken = [*verdict.determining, *(policy for policy, _ in verdict.errors)]
+        return min(broken, key=lambda policy: policy.ordinal).id if broken else None
+
+    def sight(self, entities: EntitySource) -> Sight:
+        """What clauses are asked against."""
+        return Sight(self.principal, self.action, self.resource, self.values, entities)
 
     def conclude(self, verdict: Verdict) -> tuple[Outcome, tuple[Obligation, ...]]:
         if not verdict.allowed or verdict.forbid_erred:
@@ -108,7 +141,7 @@ def replay(
     changes: list[Change] = []
     for decision in decisions:
         recorded = _recorded(decision, vocabulary)
-        if recorded is None:
+        if recorded is None or _is_of_bounds(decision):
             unaffected += 1
             continue
         asked += 1
@@ -125,13 +158,22 @@ def explain_decision(
     *,
     entities: EntitySource = NO_ENTITIES,
     vocabulary: Vocabulary = STANDARD,
+    bounds: CompiledPolicies | None = None,
 ) -> Explanation:
-    """Explain a recorded decision by `policies`: those of its time, or a candidate."""
+    """Explain a recorded decision by `policies`: those of its time, or a candidate.
+
+    One that was refused by a partner's bounds is explained by `bounds`, where they are known.
+    """
     recorded = _recorded(decision, vocabulary)
-    if recorded is None:
+    if recorded is None or _is_of_bounds(decision):
+        told = Why(steps=step_of_refusal(decision))
+        if recorded is not None and bounds is not None:
+            held = why(bounds, decision, recorded.sight(entities), allowed=False)
+            told = replace(told, determining=held.determining, facts=held.facts)
         return Explanation(
-            decision=decision, outcome=Outcome.DENY, reasons=decision.reasons, texts={}, needed=decision.needed
-        )
+            decision=decision, outcome=Outcome.DENY, reasons=decision.reasons, texts={}, needed=decision.needed,
+            why=told,
+        )  # fmt: skip
     verdict = recorded.ask(policies, entities)
     outcome, left = recorded.conclude(verdict)
     needed: tuple[str, ...] = ()
@@ -148,7 +190,69 @@ def explain_decision(
         texts={policy.id: policy.source.text for policy in verdict.determining},
         needed=needed,
         obligations=left,
-    )
+        why=why(
+            policies, decision, recorded.sight(entities), obligations=left,
+            allowed=verdict.allowed and not verdict.forbid_erred,
+        ),
+    )  # fmt: skip
+
+
+def rerun(
+    decision: Decision,
+    policies: CompiledPolicies,
+    *,
+    entities: EntitySource = NO_ENTITIES,
+    vocabulary: Vocabulary = STANDARD,
+    bounds: CompiledPolicies | None = None,
+) -> Rerun:
+    """Ask `policies` a recorded question again, and compare answer, policies, errors and obligations.
+
+    `bounds` are those that held a partner's principal then; they are asked before, as they were.
+    """
+    before = _outcome_of(decision)
+    recorded = _recorded(decision, vocabulary)
+    beside = [each.id for each in decision.reasons if _is_beside(each.id, bounds)]
+    if recorded is None or beside:
+        return Rerun(asked=False, before=before, after=before)
+    held = recorded.held_by(bounds, entities) if bounds is not None else None
+    verdict = recorded.ask(policies, entities)
+    after, left = recorded.conclude(verdict)
+    by = tuple(sorted(policy.id for policy in verdict.determining))
+    errors = len(verdict.errors)
+    if held is not None:
+        after, left, by, errors = Outcome.DENY, (), (held,), 0
+    was = tuple(sorted(each.id for each in decision.reasons if each.id not in _OF_POLICY))
+    differs = [f"{what}: was {old}, is {new}" for what, old, new in (
+        ("the answer", before.value, after.value),
+        ("the policies", ", ".join(was) or "none", ", ".join(by) or "none"),
+        ("the errors", len(decision.errors), errors),
+        ("the obligations", _kinds(decision.obligations), _kinds(left)),
+    ) if old != new]  # fmt: skip
+    return Rerun(asked=True, before=before, after=after, by=by, differs=tuple(differs))
+
+
+_OF_POLICY = frozenset({"remit:default-deny", "remit:forbid-erred", "remit:obligation-unmet"})
+"""Reasons that only say what policies came to."""
+
+
+def _is_beside(reason: str, bounds: CompiledPolicies | None) -> bool:
+    """Whether something else than a policy or these bounds said so: the decision point, or an intent by it."""
+    if bounds is not None and reason.startswith(_BOUND):
+        return False
+    return reason.startswith("remit:") and reason not in _OF_POLICY
+
+
+_BOUND = "remit:partner:"
+"""How the ids of bounds begin."""
+
+
+def _is_of_bounds(decision: Decision) -> bool:
+    """Whether a partner's bounds refused it, before any policy was asked."""
+    return any(each.id.startswith(_BOUND) for each in decision.reasons)
+
+
+def _kinds(obligations: Iterable[Obligation]) -> str:
+    return ", ".join(sorted(f"{each.kind} {each.detail}".strip() for each in obligations)) or "none"
 
 
 def _recorded(decision: Decision, vocabulary: Vocabulary) -> _Recorded | None:

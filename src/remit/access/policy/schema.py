@@ -27,8 +27,8 @@ IDENTITY, RESOURCE, ACTION = "Remit::Identity", "Remit::Resource", "Remit::Actio
 ACTIONS: Mapping[str, tuple[str, ...]] = {
     "lease": ("lease:issue", "lease:renew"),
     "grant": ("grant:request", "grant:use"),
-    "svid": ("svid:x509", "svid:jwt"),
-    "token": ("token:exchange", "token:introspect"),
+    "svid": ("svid:x509", "svid:jwt", "svid:ssh"),
+    "token": ("token:issue", "token:exchange", "token:introspect"),
     "tool": ("tool:list", "tool:call"),
     "secret": ("secret:read", "secret:rotate"),
     "data": ("read", "list", "write", "delete", "connect", "execute"),
@@ -62,6 +62,9 @@ IDENTITY_ATTRIBUTES: Mapping[str, Kind] = {
     "privileged": Kind.BOOL,
     "quarantined": Kind.BOOL,
     "risk": Kind.LONG,
+    "blast_radius": Kind.LONG,
+    "partner?": Kind.STRING,
+    "partner_id?": Kind.STRING,
 }
 RESOURCE_ATTRIBUTES: Mapping[str, Kind] = {
     "name": Kind.STRING,
@@ -97,6 +100,19 @@ PROVEN: Mapping[str, Kind] = {
     "location": Kind.STRING,
     "destination": Kind.STRING,
     "environment": Kind.STRING,
+    "scope": Kind.STRING,
+    "client": Kind.STRING,
+    "sender_constraint": Kind.STRING,
+    "actors": Kind.STRINGS,
+    "on_behalf_of": Kind.STRING,
+    "intent": Kind.STRING,
+    "tool": Kind.STRING,
+    "data_label": Kind.STRING,
+    "argument_origins": Kind.STRINGS,
+    "tainted": Kind.BOOL,
+    "authorization_type": Kind.STRING,
+    "authorization_actions": Kind.STRINGS,
+    "authorization_locations": Kind.STRINGS,
 }
 """What an enforcement point may derive from proof; `attestation_age` is the decision point's own arithmetic."""
 
@@ -177,6 +193,11 @@ class Vocabulary:
 def is_action_name(name: str) -> bool:
     """Tell whether an action may be called so: it becomes part of schema text."""
     return _ACTION_NAME.fullmatch(name) is not None
+
+
+def context_kinds() -> Mapping[str, Kind]:
+    """The facts of every context but `claimed`, by name; with `?` where a request may lack it."""
+    return _context()
 
 
 def _context() -> dict[str, Kind]:

@@ -24,7 +24,9 @@ class MemoryPolicyRows:
 
     def change_policy_version(self, version: PolicyVersion) -> None:
         kept = self._rows[version.id]
-        self._rows[version.id] = replace(version, text=kept.text, digest=kept.digest)
+        self._rows[version.id] = replace(
+            version, text=kept.text, digest=kept.digest, cases=kept.cases, invariants=kept.invariants
+        )
 
     def policy_version(self, version_id: str) -> PolicyVersion | None:
         return self._rows.get(version_id)
@@ -84,7 +86,14 @@ class PolicyRowsContract:
         created = self.moment + timedelta(seconds=after)
         text = f"// {after}\n"
         return PolicyVersion(
-            id=new_id("pv", created), text=text, digest=text_digest(text), created=created, by="person:ana", state=state
+            id=new_id("pv", created),
+            text=text,
+            digest=text_digest(text),
+            created=created,
+            by="person:ana",
+            state=state,
+            cases=f"# {after}",
+            invariants="anything requires owned;",
         )
 
     def test_a_version_is_read_back_as_it_was_written(self) -> None:

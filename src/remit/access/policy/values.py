@@ -130,13 +130,18 @@ def from_json(raw: object, depth: int = 0) -> Value:
         if len(raw) == 1 and "__entity" in raw:
             return Uid(str(raw["__entity"]["type"]), str(raw["__entity"]["id"]))
         if len(raw) == 1 and "__extn" in raw:
-            return _extension_from_json(raw["__extn"])
+            return _extension_from_json(raw["__extn"], depth + 1)
         return {str(name): from_json(item, depth + 1) for name, item in raw.items()}
     raise ValueError(f"a value of type {type(raw).__name__}")
 
 
-def _extension_from_json(raw: Mapping[str, Any]) -> Value:
+def _extension_from_json(raw: Mapping[str, Any], depth: int) -> Value:
     construct = CONSTRUCTORS.get(raw["fn"])
+    if raw["fn"] == "offset" and len(raw.get("args", ())) == 2:
+        start, span = (from_json(each, depth) for each in raw["args"])
+        if type(start) is not Datetime or type(span) is not Duration or not LONG_MIN <= start.ms + span.ms <= LONG_MAX:
+            raise ValueError("an offset that is no moment")
+        return Datetime(start.ms + span.ms)
     if construct is None:
         raise ValueError(f"an unknown extension `{raw['fn']}`")
     return construct(raw["arg"])
@@ -153,4 +158,11 @@ def to_json(value: Value) -> Any:
         return [to_json(item) for item in value.items]
     if kind is dict:
         return {name: to_json(item) for name, item in value.items()}
+    if kind is Datetime and not 0 <= value.ms <= _WRITTEN_MS:
+        since = [{"__extn": {"fn": "datetime", "arg": "1970-01-01"}}, to_json(Duration(value.ms))]
+        return {"__extn": {"fn": "offset", "args": since}}
     return {"__extn": {"fn": value.constructor, "arg": value.text()}}
+
+
+_WRITTEN_MS = 253_402_300_799_999
+"""Up to the end of the year 9999; a moment before 1970 or after that is written by its distance from 1970."""

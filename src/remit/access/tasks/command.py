@@ -22,7 +22,7 @@ MAX_FILE_BYTES = 2 << 30
 """The largest file that is hashed as a program."""
 MAX_ARGUMENTS = 4096
 _SHEBANG_BYTES = 256
-_INTERPRETERS = re.compile(r"(?:python|pypy|perl|ruby|node|nodejs|php|lua|bash|dash|zsh|ksh|sh|tclsh|Rscript)[0-9.]*")
+INTERPRETERS = re.compile(r"(?:python|pypy|perl|ruby|node|nodejs|php|lua|bash|dash|zsh|ksh|sh|tclsh|Rscript)[0-9.]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,7 @@ def _through_env(option: str, path: str) -> list[str]:
 
 def _interpreted(opened: int, path: str, argv: Sequence[str]) -> Command:
     """`python3 job.py` binds the script as `./job.py` would; `python3 -c …` binds its arguments."""
-    interpreter = _INTERPRETERS.fullmatch(os.path.basename(path)) is not None  # noqa: PTH119
+    interpreter = INTERPRETERS.fullmatch(os.path.basename(path)) is not None  # noqa: PTH119
     script, script_path, script_at = -1, "", 0
     if interpreter and len(argv) > 1 and not argv[1].startswith("-"):
         script_path, script_at = os.path.abspath(argv[1]), 1  # noqa: PTH100

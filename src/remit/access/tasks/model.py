@@ -1,9 +1,11 @@
-"""A task's definition: its name, its identity, and the bytes that may run under it."""
+"""A task's definition: its name, its identity, and what may run under it: bytes of here, or a proof from elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypeAlias
 
 from remit.kernel.canonical import Json, digest
 
@@ -32,12 +34,53 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """What may run far from here: whoever proves all of `selectors`, or has an SVID of the task's identity."""
+
+    kind: str
+    """`ci`, `kubernetes`, `agent` or `batch`."""
+    selectors: tuple[str, ...] = ()
+    """Sorted; as attestors give them: `github:repository:acme/billing`."""
+    images: tuple[str, ...] = ()
+    """Kubernetes: digests (`sha256:…`), one of which each container of the pod runs; empty leaves that open."""
+    heartbeat: int = 60
+    """Seconds of silence after which a run has ended."""
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "kind": self.kind,
+            "selectors": list(self.selectors),
+            "images": list(self.images),
+            "heartbeat": self.heartbeat,
+        }
+
+
+Recipe: TypeAlias = Program | Remote
+
+
+def what_runs(recipe: Recipe) -> str:
+    """What runs, for a person: the path of a program, or what its run proves."""
+    if isinstance(recipe, Program):
+        return recipe.script or recipe.executable
+    return f"{recipe.kind}: {', '.join(recipe.selectors) or 'by an SVID of its identity'}"
+
+
+def recipe_from(said: Mapping[str, Any]) -> Recipe:
+    """Read what `as_json` of either wrote."""
+    fields = dict(said)
+    if "kind" in fields:
+        return Remote(**{**fields, "selectors": tuple(fields["selectors"]), "images": tuple(fields["images"])})
+    arguments = fields.pop("arguments")
+    return Program(**fields, arguments=None if arguments is None else tuple(arguments))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskDefinition:
     """A registered task. It counts only while its signature verifies."""
 
     name: str
     identity: str
-    program: Program
+    program: Recipe
     created: datetime
     created_by: str
     signature: str = ""

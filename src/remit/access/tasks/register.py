@@ -8,13 +8,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from remit.access.ports import AccessUnit
-from remit.access.tasks.model import Program, TaskDefinition
+from remit.access.tasks.kinds import FAR
+from remit.access.tasks.model import Program, Recipe, Remote, TaskDefinition
 from remit.kernel.errors import Denied, NotFound, Rejected
 from remit.kernel.unit import Attester, Store
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_IMAGE = re.compile(r"sha256:[0-9a-f]{64}")
 _PINNED_BYTES = 16_384
+_MOST_SELECTORS = 32
+SHORTEST_HEARTBEAT = 2
+LONGEST_HEARTBEAT = 900
 
 
 class Tasks:
@@ -25,9 +30,9 @@ class Tasks:
         self._attester = attester
 
     async def register(
-        self, name: str, *, identity: str, program: Program, actor: str, uid: int | None = None
+        self, name: str, *, identity: str, program: Recipe, actor: str, uid: int | None = None
     ) -> TaskDefinition:
-        """Bind a name and an identity to a program's bytes, and to the user `uid`; a new binding replaces the old one.
+        """Bind a name and an identity to a program's bytes and the user `uid`, or to a proof; it replaces an old one.
 
         Raises `Rejected` (`access.task.malformed`).
         """
@@ -90,6 +95,12 @@ class Tasks:
                 f"no task `{name[:80]}` is registered",
                 next_step=_register_line(name, "ID", program, argv),
             )
+        if isinstance(found.program, Remote):
+            raise Denied(
+                "access.task.kind",
+                f"the task `{name}` runs elsewhere: it is of the kind `{found.program.kind}`",
+                next_step=f"`remit task begin {name}` begins it",
+            )
         wrong = _difference(found.program, program, argv)
         if wrong:
             raise Denied(
@@ -98,6 +109,23 @@ class Tasks:
                 next_step="if the change is intended: " + _register_line(name, found.identity, program, argv),
             )
         return found
+
+    async def require_remote(self, name: str) -> tuple[TaskDefinition, Remote]:
+        """The definition of a task that runs far from here. `Denied` (`access.task.unknown`, `.kind`)."""
+        found = await self.get(name) if _NAME.fullmatch(name) else None
+        if found is None:
+            raise Denied(
+                "access.task.unknown",
+                f"no task `{name[:80]}` is registered",
+                next_step=f"`remit task add {shlex.quote(name[:80])} --batch --identity ID` registers one",
+            )
+        if not isinstance(found.program, Remote):
+            raise Denied(
+                "access.task.kind",
+                f"the task `{name}` is a program of the control plane's machine",
+                next_step="start it there with `remit run`",
+            )
+        return found, found.program
 
     def _holds(self, definition: TaskDefinition) -> bool:
         return self._attester.verify("task", definition.content(), definition.signature)
@@ -121,19 +149,15 @@ def _register_line(name: str, identity: str, program: Program, argv: Sequence[st
     return line if len(line) <= 1000 else line[:999] + "…"
 
 
-def _check(name: str, identity: str, program: Program) -> None:
-    hashes = (program.sha256, program.script_sha256) if program.script else (program.sha256,)
-    pinned = sum(len(one.encode()) for one in program.arguments or ())
+def _check(name: str, identity: str, recipe: Recipe) -> None:
     wrong = (
         "its name is 1 to 80 of A-Z, a-z, 0-9, `.`, `_`, `-`"
         if not _NAME.fullmatch(name)
         else "it needs an identity"
         if not identity or len(identity) > 1000 or not identity.isprintable()
-        else "its program is an absolute path with a SHA-256"
-        if not program.executable.startswith("/") or not all(_SHA256.fullmatch(one) for one in hashes)
-        else "its pinned arguments are at most 16 KiB"
-        if pinned > _PINNED_BYTES
-        else ""
+        else _wrong_remote(recipe)
+        if isinstance(recipe, Remote)
+        else _wrong_program(recipe)
     )
     if wrong:
         raise Rejected(
@@ -141,3 +165,32 @@ def _check(name: str, identity: str, program: Program) -> None:
             f"the task `{name[:80]}` is not well formed: {wrong}",
             next_step="`remit task add NAME --identity ID -- CMD` measures the command itself",
         )
+
+
+def _wrong_remote(remote: Remote) -> str:
+    attestors = {one.partition(":")[0] for one in remote.selectors}
+    if remote.kind not in FAR:
+        return f"its kind is one of {', '.join(FAR)}"
+    if not SHORTEST_HEARTBEAT <= remote.heartbeat <= LONGEST_HEARTBEAT:
+        return f"its heartbeat is {SHORTEST_HEARTBEAT} to {LONGEST_HEARTBEAT} s"
+    if len(remote.selectors) > _MOST_SELECTORS or tuple(sorted(set(remote.selectors))) != remote.selectors:
+        return f"it has at most {_MOST_SELECTORS} selectors, each once"
+    if remote.kind in ("ci", "kubernetes") and (not remote.selectors or len(attestors) != 1):
+        return "it names what proves it: selectors of one platform"
+    if (remote.kind == "kubernetes" and attestors != {"k8s_psat"}) or (remote.kind == "ci" and "k8s_psat" in attestors):
+        return "its selectors are not of its kind"
+    if remote.images and (remote.kind != "kubernetes" or not all(_IMAGE.fullmatch(one) for one in remote.images)):
+        return "images are digests, `sha256:…`, of a Kubernetes task"
+    return ""
+
+
+def _wrong_program(program: Program) -> str:
+    hashes = (program.sha256, program.script_sha256) if program.script else (program.sha256,)
+    pinned = sum(len(one.encode()) for one in program.arguments or ())
+    return (
+        "its program is an absolute path with a SHA-256"
+        if not program.executable.startswith("/") or not all(_SHA256.fullmatch(one) for one in hashes)
+        else "its pinned arguments are at most 16 KiB"
+        if pinned > _PINNED_BYTES
+        else ""
+    )

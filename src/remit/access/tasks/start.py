@@ -17,9 +17,11 @@ from datetime import datetime, timedelta
 from remit.access.grants import Grants, lease_request, life_of
 from remit.access.leases.engine import LeaseEngine
 from remit.access.leases.model import Issued, IssueOrder, LeasePlan
-from remit.access.model import Decision, Grant, Lease, Need, ProcessTask, Target
-from remit.access.ports import DecisionPoint, TaskAttestor, TaskEvidence, TaskSubject
+from remit.access.model import Decision, Grant, Lease, Need, Target
+from remit.access.policy.obligations import ISSUERS, lifetime_of
+from remit.access.ports import DecisionPoint, TaskAttestor, TaskSubject
 from remit.access.targets import Targets, group_role, parse_need
+from remit.access.tasks.kinds import Task
 from remit.access.tasks.model import Program, TaskDefinition
 from remit.access.tasks.register import Tasks
 from remit.kernel.canonical import Json
@@ -35,9 +37,25 @@ class Claim:
 
     task: str
     subject: TaskSubject
-    process: ProcessTask
+    process: Task
     program: Program
     argv: tuple[str, ...]
+    needs: tuple[str, ...]
+    life: timedelta | None = None
+    reason: str = ""
+    selectors: tuple[str, ...] = ()
+    """What a platform's verified proof says of it besides: `github:repository:acme/shop`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarClaim:
+    """What a verified caller asks for its run far from here."""
+
+    definition: TaskDefinition
+    process: Task
+    method: str
+    """How it was attested: `x509-svid`, `github`, …"""
+    selectors: tuple[str, ...]
     needs: tuple[str, ...]
     life: timedelta | None = None
     reason: str = ""
@@ -58,7 +76,6 @@ class Weighed:
     """A claim after its decisions, before anything is issued."""
 
     definition: TaskDefinition
-    evidence: TaskEvidence
     approved: Grant | None
     asked: tuple[Asked, ...]
     proven: dict[str, Json]
@@ -113,23 +130,39 @@ class TaskStarter:
                 "the attestor saw another program than the one that was measured",
                 next_step="run it again when nothing writes to the program",
             )
-        approved = await self._grants.usable(definition, needs, self._clock.now())
-        proven = _proven(definition, evidence, approved, self._clock.now())
+        seen: dict[str, Json] = {
+            "attestation_method": "unix",
+            "selectors": sorted({*evidence.selectors, *claim.selectors}),
+            "sha256": evidence.sha256,
+        }
+        return await self._weigh(definition, needs, seen, changes)
+
+    async def weigh_far(self, claim: FarClaim) -> Weighed:
+        """Decide everything for a run whose proof was verified, issue nothing. Raises `Rejected` and `NotFound`."""
+        changes = self._engine.changes
+        life_of(claim.life)
+        seen: dict[str, Json] = {"attestation_method": claim.method, "selectors": sorted(claim.selectors)}
+        return await self._weigh(claim.definition, _parse(claim.needs), seen, changes)
+
+    async def _weigh(
+        self, definition: TaskDefinition, needs: Sequence[Need], seen: dict[str, Json], changes: int
+    ) -> Weighed:
+        now = self._clock.now()
+        approved = await self._grants.usable(definition, needs, now)
+        proven = _proven(definition, seen, approved, now)
         asked = [await self._ask(definition, need, proven) for need in needs]
-        return Weighed(
-            definition=definition,
-            evidence=evidence,
-            approved=approved,
-            asked=tuple(asked),
-            proven=proven,
-            changes=changes,
-        )
+        if approved is None and not all(one.decision.allowed for one in asked):
+            voided = await self._grants.voided(definition, self._clock.now())
+            if voided is not None:
+                # It was approved and is another now: the decision point says so.
+                asked = [await self._ask(definition, need, proven | _naming(voided)) for need in needs]
+        return Weighed(definition=definition, approved=approved, asked=tuple(asked), proven=proven, changes=changes)
 
     async def _ask(self, definition: TaskDefinition, need: Need, proven: dict[str, Json]) -> Asked:
         target = await self._targets.get(need.target)
         role = group_role(need, target)
         request = lease_request(definition, need, proven)
-        decision = await self._decisions.decide(request)
+        decision = await self._decisions.decide(request, fulfils=ISSUERS)
         plan = LeasePlan(
             need=str(need),
             target=target.name,
@@ -140,20 +173,21 @@ class TaskStarter:
         )
         return Asked(need=need, target=target, plan=plan, decision=decision)
 
-    async def start(self, claim: Claim, weighed: Weighed, *, told: Callable[[Lease], None]) -> Started:
+    async def start(self, claim: Claim | FarClaim, weighed: Weighed, *, told: Callable[[Lease], None]) -> Started:
         """Grant and issue what was weighed; all or nothing.
 
         Raises `Denied` (`access.need.denied`) when a decision said no, and what `LeaseEngine.issue` raises.
         """
         for one in weighed.asked:
             if not one.decision.allowed:
-                raise _denied(one)
+                raise denied(one)
+        life = _shortened(life_of(claim.life), weighed, self._clock.now())
         grant = weighed.approved or self._grants.draft(
             weighed.definition,
             [one.need for one in weighed.asked],
             [one.decision for one in weighed.asked],
             now=self._clock.now(),
-            life=life_of(claim.life),
+            life=life,
             reason=claim.reason,
         )
         order = IssueOrder(
@@ -165,6 +199,24 @@ class TaskStarter:
         )
         issued = await self._engine.issue(order, told=told)
         return Started(grant=grant, credentials=tuple(zip(weighed.asked, issued, strict=True)))
+
+
+def _shortened(life: timedelta, weighed: Weighed, now: datetime) -> timedelta:
+    """The life that permits leave (`lifetime: SECONDS`). `Denied` where the approved grant is longer, or none is left.
+
+    What a person approved is not changed under their signature: then a shorter grant is asked for.
+    """
+    seconds = lifetime_of(owed for one in weighed.asked for owed in one.decision.obligations)
+    if seconds is None:
+        return life
+    limit = timedelta(seconds=seconds)
+    if seconds < 1 or (weighed.approved is not None and weighed.approved.expires - now > limit):
+        raise Denied(
+            "access.need.lifetime",
+            f"a permit lets this live {seconds} s, and the grant is longer",
+            next_step=f"`remit request --for {seconds}s` asks for one that is not",
+        )
+    return min(life, limit)
 
 
 def _require_user(definition: TaskDefinition, subject: TaskSubject) -> None:
@@ -191,15 +243,13 @@ def _parse(texts: Sequence[str]) -> tuple[Need, ...]:
 
 
 def _proven(
-    definition: TaskDefinition, evidence: TaskEvidence, approved: Grant | None, now: datetime
+    definition: TaskDefinition, seen: dict[str, Json], approved: Grant | None, now: datetime
 ) -> dict[str, Json]:
     """What policies see under `context`, by the names of their schema."""
     proven: dict[str, Json] = {
+        **seen,
         "attested": True,
-        "attestation_method": "unix",
         "attested_at": int(now.timestamp()),
-        "selectors": sorted(evidence.selectors),
-        "sha256": evidence.sha256,
         "task": definition.name,
         "task_digest": definition.digest,
     }
@@ -208,7 +258,13 @@ def _proven(
     return proven
 
 
-def _denied(asked: Asked) -> Denied:
+def _naming(voided: Grant) -> dict[str, Json]:
+    """A grant that does not hold any more, in a way that no digest answers to."""
+    return {"grant": voided.id, "grant_digest": "voided"}
+
+
+def denied(asked: Asked) -> Denied:
+    """The refusal of a need: why, and what would allow it."""
     decision = asked.decision
     why = "; ".join(reason.text for reason in decision.reasons) or "no policy allows it"
     unmet = [f"{one.kind}: {one.detail}" for one in decision.obligations]

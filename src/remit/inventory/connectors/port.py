@@ -7,8 +7,8 @@ A connector is read-only, bounded in time and size, and one bad record never hid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -35,6 +35,14 @@ class Blind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A setting of a connector, given as `--set NAME=VALUE`."""
+
+    name: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorManifest:
     """What a connector says of itself; shown by `remit connectors` and in the documentation."""
 
@@ -46,9 +54,12 @@ class ConnectorManifest:
     needs: tuple[Permission, ...]
     blind_to: tuple[Blind, ...]
     hazards: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
     record_of: tuple[str, ...] = ()
     """Systems of which this source is the system of record. Only there may it say that two names mean one identity:
     a certificate that somebody drops into a scanned tree must not join an identity with another."""
+    resumable: bool = False
+    """True where `fetch` can go on after the marks of a run that was interrupted (`Scan.resumed`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +71,16 @@ class Scan:
     progress: Callable[[int, str], None] = lambda done, where: None
     """Called now and then with the number of records read and the place."""
     stopped: Callable[[], bool] = lambda: False
+    recalled: Mapping[str, str] = field(default_factory=dict)
+    """What the last run remembered: one that read everything or, when `resumed`, the one that was interrupted."""
+    remember: Callable[[str, str], None] = lambda key, value: None
+    """Keep a mark (an ETag, a cursor) for the next run. Call it *after* what it stands for was yielded: it is stored
+    together with those facts. At most `marks.MOST` keys; `Rejected` (`inventory.mark.unfit`) beyond the bounds."""
+    cache_dir: str = ""
+    """A private folder of the installation for what only saves time; empty: nothing is kept."""
+    resumed: bool = False
+    """True when this run goes on where one was interrupted: what that one delivered counts as seen, and need not be
+    delivered again. Otherwise what a finished run did not show is retired, marks or not."""
 
 
 class Connector(Protocol, Generic[Raw]):

@@ -6,9 +6,12 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from remit.inventory.connectors.port import Scan
+from remit.inventory.connectors.postgres_grants import DatabaseAccess, Inside
+from remit.inventory.connectors.postgres_nodes import PUBLIC_GROUP, SUPERUSERS, Nodes, noun
+from remit.inventory.connectors.postgres_paths import Roles, Standing
 from remit.inventory.model import (
     Attribute,
     CredentialFact,
@@ -24,16 +27,19 @@ from remit.inventory.model import (
     ResourceFact,
     Severity,
 )
+from remit.inventory.use.live import live_list
+from remit.inventory.use.model import Session, Use
+from remit.inventory.use.readers.words import address_of, environment_in, person_of
 from remit.kernel.clock import rfc3339
 from remit.kernel.ids import Name, name
 from remit.providers.postgres.catalogue import (
     POWERS,
     DefaultPrivilege,
     HbaRule,
-    Membership,
     Privilege,
     Record,
     Role,
+    Sessions,
     Setting,
     Thing,
 )
@@ -41,8 +47,9 @@ from remit.providers.postgres.client import Server
 from remit.providers.postgres.script import PRINCIPAL, quote_identifier
 
 _COMMENT = re.compile(r"(?:^|[\s;,])(owner|service|environment|env|purpose)\s*[=:]\s*([^\s;,]{1,200})", re.IGNORECASE)
-_PUBLIC = "public"
-_SUPERUSERS = "superusers"
+
+Raw: TypeAlias = Record | Standing | Inside
+"""What one read of a server yields."""
 
 
 class Translation:
@@ -50,17 +57,22 @@ class Translation:
 
     def __init__(self, server: Server, scan: Scan, *, addresses: Sequence[str] = ()) -> None:
         self._server = server
+        self._nodes = Nodes(server.instance)
         self._scan = scan
         self._addresses = tuple(addresses)
         """`host:port` by which clients call this server: a DSN in a file names its role so."""
 
-    def facts(self, record: Record) -> Iterator[Fact]:
+    def facts(self, record: Raw) -> Iterator[Fact]:
         """The facts of one record."""
         match record:
             case Role():
                 yield from self._role(record)
-            case Membership():
-                yield from self._membership(record)
+            case Sessions():
+                yield from self._sessions(record)
+            case Standing():
+                yield from Roles(self._nodes, record.cluster).facts(record)
+            case Inside():
+                yield from DatabaseAccess(Roles(self._nodes, record.cluster), record.contents).facts()
             case Thing():
                 yield from self._thing(record)
             case DefaultPrivilege():
@@ -73,6 +85,19 @@ class Translation:
                 assert_never(record)
 
     # Roles
+
+    def _sessions(self, record: Sessions) -> Iterator[Fact]:
+        sessions = (
+            Session(
+                use=Use(
+                    name=self._role_name(role), moment=since, address=address_of(address), program=program,
+                    environment=environment_in(database), person=person_of(program),
+                ),
+                number=int(since.timestamp() * 1_000_000),
+            )
+            for role, database, program, address, since in record.live
+        )  # fmt: skip
+        return iter(live_list("postgres", self._server.instance, sessions, self._scan.now))
 
     def _role(self, role: Role) -> Iterator[Fact]:
         place = self._place(f"role/{role.name}")
@@ -95,25 +120,15 @@ class Translation:
                 confidence=80,
                 place=place,
             )
-        yield self._edge(me, Relation.MEMBER_OF, self._group(_PUBLIC), "every role is in PUBLIC", place)
+        yield self._edge(me, Relation.MEMBER_OF, self._group(PUBLIC_GROUP), "every role is in PUBLIC", place)
         if role.superuser:
             yield self._edge(
                 me,
                 Relation.MEMBER_OF,
-                self._group(_SUPERUSERS),
+                self._group(SUPERUSERS),
                 "SUPERUSER",
                 place,
                 cut=f"ALTER ROLE {quote_identifier(role.name)} NOSUPERUSER",
-            )
-        for power in role.powers:
-            yield self._edge(
-                me,
-                Relation.CAN_REACH,
-                self._host(),
-                f"member of {power}",
-                place,
-                actions=(power.removeprefix("pg_"),),
-                cut=f"REVOKE {power} FROM {quote_identifier(role.name)}",
             )
         if role.can_login and role.verifier != "":
             yield self._password(role, me, place)
@@ -218,26 +233,6 @@ class Translation:
                     subject=me,
                 )
 
-    def _membership(self, membership: Membership) -> Iterator[Fact]:
-        source, target = self._role_name(membership.member), self._role_name(membership.group)
-        place = self._place(f"role/{membership.member}")
-        member, group = quote_identifier(membership.member), quote_identifier(membership.group)
-        cut = f"REVOKE {group} FROM {member}"
-        if membership.inherits:
-            yield self._edge(source, Relation.MEMBER_OF, target, "member with INHERIT", place, cut=cut)
-        if membership.may_set:
-            yield self._edge(source, Relation.ASSUME, target, "member with SET", place, actions=("SET ROLE",), cut=cut)
-        if membership.may_admin:
-            yield self._edge(
-                source,
-                Relation.ASSUME,
-                target,
-                "member with ADMIN: may grant it to itself and others",
-                place,
-                actions=("GRANT",),
-                cut=f"REVOKE ADMIN OPTION FOR {group} FROM {member}",
-            )
-
     # Things and the grants on them
 
     def _thing(self, thing: Thing) -> Iterator[Fact]:
@@ -255,57 +250,20 @@ class Translation:
                 "comment": thing.comment[:500] or None,
             },
         )
-        conditions = ("row-level security",) if thing.row_security else ()
-        owner = self._role_name(thing.owner)
-        yield self._edge(owner, Relation.CAN_REACH, me, f"owner of {path}", place, actions=("OWNER",))
-        yield self._edge(
-            self._group(_SUPERUSERS), Relation.CAN_REACH, me, "superusers pass every check", place, actions=("ALL",)
-        )
-        for privilege in thing.privileges:
-            if privilege.grantee != thing.owner:
-                yield self._grant(thing, privilege, me, path, conditions)
-        if thing.kind == "function":
-            yield from self._definer(thing, owner, me, path, place)
+        if thing.kind == "function" and not thing.fixed_search_path:
+            yield self._unfixed(thing, me, path, place)
         yield from self._public_findings(thing, me, path, place)
 
-    def _grant(self, thing: Thing, privilege: Privilege, me: Name, path: str, conditions: tuple[str, ...]) -> EdgeFact:
-        if privilege.lacks_usage:
-            conditions = (*conditions, "USAGE on the schema is missing")
-        return self._edge(
-            self._grantee(privilege.grantee),
-            Relation.CAN_REACH,
-            me,
-            f"GRANT ON {path}" + (" WITH GRANT OPTION" if privilege.grantable else ""),
-            self._place(f"{thing.kind}/{path}"),
-            actions=privilege.actions,
-            conditions=conditions,
-            cut=_revoke(thing, privilege),
+    def _unfixed(self, thing: Thing, me: Name, path: str, place: Place) -> FindingFact:
+        return FindingFact(
+            rule="postgres.definer-search-path",
+            severity=Severity.HIGH if thing.owner_is_superuser else Severity.MEDIUM,
+            title=f"{path} runs as {thing.owner} with its caller's search path",
+            detail="a caller can put its own functions in front of those that the body names",
+            next_step=f"ALTER FUNCTION {thing.name} SET search_path = pg_catalog, pg_temp",
+            place=place,
+            subject=me,
         )
-
-    def _definer(self, thing: Thing, owner: Name, me: Name, path: str, place: Place) -> Iterator[Fact]:
-        for privilege in thing.privileges:
-            if privilege.grantee != thing.owner and "EXECUTE" in privilege.actions:
-                lacks = ("USAGE on the schema is missing",) if privilege.lacks_usage else ()
-                yield self._edge(
-                    self._grantee(privilege.grantee),
-                    Relation.IMPERSONATE,
-                    owner,
-                    f"may execute SECURITY DEFINER function {path}",
-                    place,
-                    actions=("EXECUTE",),
-                    conditions=("only what the function's body does", *lacks),
-                    cut=_revoke(thing, privilege),
-                )
-        if not thing.fixed_search_path:
-            yield FindingFact(
-                rule="postgres.definer-search-path",
-                severity=Severity.HIGH if thing.owner_is_superuser else Severity.MEDIUM,
-                title=f"{path} runs as {thing.owner} with its caller's search path",
-                detail="a caller can put its own functions in front of those that the body names",
-                next_step=f"ALTER FUNCTION {thing.name} SET search_path = pg_catalog, pg_temp",
-                place=place,
-                subject=me,
-            )
 
     def _public_findings(self, thing: Thing, me: Name, path: str, place: Place) -> Iterator[FindingFact]:
         for privilege in thing.privileges:
@@ -318,7 +276,7 @@ class Translation:
             }.get(thing.kind, set(privilege.actions))
             if actions := sorted(risky.intersection(privilege.actions)):
                 yield FindingFact(
-                    rule=f"postgres.public-{_noun(thing.kind)}",
+                    rule=f"postgres.public-{noun(thing.kind)}",
                     severity=Severity.MEDIUM,
                     title=f"every role has {', '.join(actions)} on {path}",
                     detail=f"granted to PUBLIC on {thing.kind} {path}",
@@ -387,16 +345,16 @@ class Translation:
                 place=place,
                 attributes={"version": setting.value},
             )
-            for local, title in ((_PUBLIC, "PUBLIC"), (_SUPERUSERS, "superusers")):
+            for local, title in ((PUBLIC_GROUP, "PUBLIC"), (SUPERUSERS, "superusers")):
                 yield IdentityFact(
                     name=self._group(local),
                     kind=IdentityKind.GROUP,
                     title=f"{title} of PostgreSQL",
                     place=place,
-                    attributes={"can_login": False, "privileged": local == _SUPERUSERS},
+                    attributes={"can_login": False, "privileged": local == SUPERUSERS},
                 )
             yield self._edge(
-                self._group(_SUPERUSERS),
+                self._group(SUPERUSERS),
                 Relation.CAN_REACH,
                 self._host(),
                 "superusers run programs and read files on the host",
@@ -428,11 +386,8 @@ class Translation:
     def _group(self, local: str) -> Name:
         return name("postgres", self._server.instance, "group", local)
 
-    def _grantee(self, grantee: str) -> Name:
-        return self._role_name(grantee) if grantee else self._group(_PUBLIC)
-
     def _resource(self, kind: str, path: str) -> Name:
-        return name("postgres", self._server.instance, _noun(kind), path)
+        return name("postgres", self._server.instance, noun(kind), path)
 
     def _host(self) -> Name:
         return name("postgres", self._server.instance, "server", self._server.instance)
@@ -479,7 +434,7 @@ def _method(verifier: str | None) -> str | None:
 
 def _revoke(thing: Thing, privilege: Privilege) -> str:
     who = quote_identifier(privilege.grantee) if privilege.grantee else "PUBLIC"
-    kind = _noun(thing.kind).upper()
+    kind = noun(thing.kind).upper()
     path = thing.name
     if kind in ("DATABASE", "SCHEMA"):
         path = quote_identifier(thing.name)
@@ -488,11 +443,6 @@ def _revoke(thing: Thing, privilege: Privilege) -> str:
         path = f"{quote_identifier(schema)}.{quote_identifier(table)}"
     actions = ", ".join(action for action in privilege.actions if "(" not in action) or "ALL"
     return f"REVOKE {actions} ON {kind} {path} FROM {who}"
-
-
-def _noun(kind: str) -> str:
-    # One word for what is read and written like a table, so that a name does not depend on how it is made.
-    return "table" if kind in ("view", "materialized-view", "foreign-table") else kind
 
 
 def _is_loopback(address: str) -> bool:

@@ -4,6 +4,10 @@ model         nodes and edges
 access_graph  the graph in memory, as compressed sparse rows
 blast         everything that one compromised node reaches, with the proof
 sources       where nodes and edges come from: facts, the registry, other capabilities by port
+mirror        the registry in memory: read once, then what changed; or as it was at a past moment
+keeper        how much everything reaches, kept in step with the mirror
+engine        those numbers while edges come and go; incremental: the rows under it; condense: everything at once
+kernels       the compiled loops (extra `graph`); compiled: whether they are here; traits: what a node counts as
 tree          the proof paths as a folded tree
 render, svg   the tree as text, as a JSON document and as a picture
 """

@@ -6,8 +6,13 @@ from array import array
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
 
+from remit.inventory.graph.compiled import KERNELS_FROM_EDGES, has_kernels
 from remit.inventory.graph.model import Edge, Node, undescribed
+from remit.inventory.graph.scratch import Scratch
+from remit.inventory.graph.traits import Traits
 from remit.kernel.errors import NotFound
+
+_SCRATCHES = 4
 
 
 class AccessGraph:
@@ -15,9 +20,23 @@ class AccessGraph:
 
     Rows: the edges that leave node `i` are `edges[first[i]:first[i + 1]]`; those before `split[i]` hold without any
     condition, those from there on are conditional. Within each part they keep the order in which they were given.
+    Reversed: the edges that enter node `i` are `redge[rfirst[i]:rfirst[i + 1]]` (positions in `edges`), and they come
+    from `rtails[rfirst[i]:rfirst[i + 1]]`.
     """
 
-    __slots__ = ("_aliases", "_index", "edges", "first", "heads", "nodes", "split", "tails")
+    __slots__ = (
+        "_aliases",
+        "_index",
+        "_reversed",
+        "_scratch",
+        "_traits",
+        "edges",
+        "first",
+        "heads",
+        "nodes",
+        "split",
+        "tails",
+    )
 
     def __init__(self, nodes: list[Node], index: dict[str, int], aliases: Mapping[str, str]) -> None:
         self.nodes = nodes
@@ -28,6 +47,9 @@ class AccessGraph:
         self.heads = array("i")
         self.first = array("q", [0])
         self.split = array("q")
+        self._reversed: tuple[array[int], array[int], array[int]] | None = None
+        self._traits: Traits | None = None
+        self._scratch: list[Scratch] = []
 
     @classmethod
     def build(
@@ -51,25 +73,7 @@ class AccessGraph:
             given.append(edge)
             tails.append(self._intern(edge.source))
             heads.append(self._intern(edge.target))
-        size = len(self.nodes)
-        certain, conditional = array("q", bytes(8 * size)), array("q", bytes(8 * size))
-        for tail, edge in zip(tails, given, strict=True):
-            if edge.conditions:
-                conditional[tail] += 1
-            else:
-                certain[tail] += 1
-        rows = (a + b for a, b in zip(certain, conditional, strict=True))
-        self.first = array("q", accumulate(rows, initial=0))
-        self.split = array("q", (a + b for a, b in zip(self.first, certain, strict=False)))
-        self._place(given, tails, heads)
-
-    def _place(self, given: list[Edge], tails: array[int], heads: array[int]) -> None:
-        next_certain, next_conditional = array("q", self.first), array("q", self.split)
-        order = array("q", bytes(8 * len(given)))
-        for position, tail in enumerate(tails):
-            cursor = next_conditional if given[position].conditions else next_certain
-            order[cursor[tail]] = position
-            cursor[tail] += 1
+        order, self.first, self.split = _rows(tails, [bool(edge.conditions) for edge in given], len(self.nodes))
         self.edges = [given[position] for position in order]
         self.tails = array("i", (tails[position] for position in order))
         self.heads = array("i", (heads[position] for position in order))
@@ -87,6 +91,11 @@ class AccessGraph:
 
     def __contains__(self, name: str) -> bool:
         return self._aliases.get(name, name) in self._index
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Other names of nodes, and the names that count."""
+        return self._aliases
 
     def position(self, name: str) -> int:
         """Where the node of this name or alias stands; `NotFound` (`inventory.node.unknown`)."""
@@ -107,3 +116,84 @@ class AccessGraph:
         """The edges that leave a node, those without conditions first."""
         position = self.position(name)
         return self.edges[self.first[position] : self.first[position + 1]]
+
+    def entering(self, name: str) -> list[Edge]:
+        """The edges that lead to a node, in the order of `edges`."""
+        position = self.position(name)
+        return [self.edges[at] for at in self.redge[self.rfirst[position] : self.rfirst[position + 1]]]
+
+    @property
+    def rfirst(self) -> array[int]:
+        """Where the reversed row of each node begins; one more than there are nodes."""
+        return self._reverse()[0]
+
+    @property
+    def rtails(self) -> array[int]:
+        """The node from which each edge of a reversed row comes."""
+        return self._reverse()[1]
+
+    @property
+    def redge(self) -> array[int]:
+        """The position in `edges` of each edge of a reversed row."""
+        return self._reverse()[2]
+
+    @property
+    def traits(self) -> Traits:
+        """What counts of each node, as small integers."""
+        if self._traits is None:
+            self._traits = Traits.of(self.nodes)
+        return self._traits
+
+    def borrow(self) -> Scratch:
+        """What one search writes on; `give_back` it. Safe from several threads."""
+        try:
+            return self._scratch.pop()
+        except IndexError:
+            return Scratch(len(self.nodes))
+
+    def give_back(self, scratch: Scratch) -> None:
+        """Let the next search have it; a few are kept."""
+        if len(self._scratch) < _SCRATCHES:
+            self._scratch.append(scratch)
+
+    def _reverse(self) -> tuple[array[int], array[int], array[int]]:
+        """The reversed rows, made when they are first asked for."""
+        if self._reversed is None:
+            order, first, _ = _rows(self.heads, None, len(self.nodes))
+            self._reversed = first, array("i", (self.tails[position] for position in order)), order
+        return self._reversed
+
+
+def _rows(keys: array[int], later: list[bool] | None, size: int) -> tuple[array[int], array[int], array[int]]:
+    """Sort positions by key, those that are `later` behind the others; the order, where each row begins and splits."""
+    if len(keys) >= KERNELS_FROM_EDGES and has_kernels():
+        return _rows_at_once(keys, later, size)
+    early, late = array("q", bytes(8 * size)), array("q", bytes(8 * size))
+    behind = later if later is not None else bytes(len(keys))
+    for key, is_late in zip(keys, behind, strict=True):
+        if is_late:
+            late[key] += 1
+        else:
+            early[key] += 1
+    first = array("q", accumulate((a + b for a, b in zip(early, late, strict=True)), initial=0))
+    split = array("q", (a + b for a, b in zip(first, early, strict=False)))
+    next_early, next_late = array("q", first), array("q", split)
+    order = array("q", bytes(8 * len(keys)))
+    for position, (key, is_late) in enumerate(zip(keys, behind, strict=True)):
+        cursor = next_late if is_late else next_early
+        order[cursor[key]] = position
+        cursor[key] += 1
+    return order, first, split
+
+
+def _rows_at_once(keys: array[int], later: list[bool] | None, size: int) -> tuple[array[int], array[int], array[int]]:
+    """The same as `_rows`, in a few steps over whole arrays."""
+    import numpy as np
+
+    key = np.frombuffer(keys, np.int32)
+    behind = np.zeros(len(keys), np.bool_) if later is None else np.array(later, np.bool_)
+    order = np.lexsort((behind, key))
+    first = np.zeros(size + 1, np.int64)
+    np.cumsum(np.bincount(key, minlength=size), out=first[1:])
+    split = first[:-1] + np.bincount(key[~behind], minlength=size)
+    return array("q", order.astype(np.int64).tobytes()), array("q", first.tobytes()), array("q", split.tobytes())

@@ -90,7 +90,7 @@ def _summary(blast: Blast) -> str:
     parts = [
         f"score {blast.score}" + (f" ({blast.certain_score} certain)" if blast.certain_score != blast.score else ""),
         f"{len(blast)} reached",
-        f"becomes {len(blast.becomes)} other {'identity' if len(blast.becomes) == 1 else 'identities'}",
+        f"becomes {blast.becomes_count} other {'identity' if blast.becomes_count == 1 else 'identities'}",
     ]
     if harm:
         parts.append(f"resources: {harm}")

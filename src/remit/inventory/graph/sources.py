@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Iterable
+from itertools import chain
 from typing import Protocol
 
 from remit.inventory.graph.access_graph import AccessGraph
+from remit.inventory.graph.mirror import Mirror
 from remit.inventory.graph.model import Category, Edge, Node
 from remit.inventory.model import CredentialFact, EdgeFact, Fact, IdentityFact, Relation, ResourceFact
 from remit.inventory.ports import InventoryRows
-from remit.inventory.records import CredentialRecord, EdgeRecord
-from remit.kernel.ids import credential_name, parse_name
-
-_BATCH = 500
+from remit.kernel.ids import credential_name
 
 
 class EdgeSource(Protocol):
@@ -46,7 +44,7 @@ def graph_from_facts(facts: Iterable[Fact]) -> AccessGraph:
                 nodes.append(_resource_node(fact))
             case CredentialFact():
                 nodes.append(_credential_node(fact.fingerprint, fact.kind, fact.title))
-                if fact.identity is not None:
+                if fact.identity is not None and "opens_by" not in fact.attributes:
                     edges.append(_proves(fact.fingerprint, fact.identity))
             case EdgeFact():
                 edges.append(_edge(fact))
@@ -58,69 +56,12 @@ def graph_from_facts(facts: Iterable[Fact]) -> AccessGraph:
 
 def graph_from_rows(rows: InventoryRows, sources: Iterable[EdgeSource] = ()) -> AccessGraph:
     """Build the graph of the registry, joined with `sources`; identities are named by their ids."""
-    others = list(sources)
-    nodes = chain(
-        (
-            Node(
-                name=record.id,
-                category=Category.IDENTITY,
-                kind=record.kind,
-                title=record.title,
-                environment=record.environment,
-            )
-            for record in rows.all_identities()
-            if record.present and record.merged_into is None
-        ),
-        (
-            Node(
-                name=record.name,
-                category=Category.RESOURCE,
-                kind=record.kind,
-                title=record.title,
-                sensitivity=record.sensitivity,
-                environment=_text(record.attributes.get("environment")),
-            )
-            for record in rows.all_resources()
-            if record.present
-        ),
+    mirror, others = Mirror.read(rows), list(sources)
+    mirror.stand_beside(
         chain.from_iterable(source.nodes() for source in others),
+        chain.from_iterable(source.edges() for source in others),
     )
-    credentials = [record for record in rows.all_credentials() if record.present]
-    edges = list(_record_edges(rows.edges()))
-    edges.extend(chain.from_iterable(source.edges() for source in others))
-    edges.extend(_proves(record.fingerprint, record.identity) for record in credentials if _works(record))
-    return AccessGraph.build(
-        chain(nodes, (_credential_node(record.fingerprint, record.kind, record.title) for record in credentials)),
-        edges,
-        aliases=_resolve(rows, edges),
-    )
-
-
-def _works(record: CredentialRecord) -> bool:
-    return record.state not in ("revoked", "disabled", "expired")
-
-
-def _record_edges(records: Iterable[EdgeRecord]) -> Iterator[Edge]:
-    for record in records:
-        yield Edge(
-            source=record.tail,
-            relation=Relation(record.relation),
-            target=record.head,
-            evidence=record.evidence,
-            actions=record.actions,
-            conditions=record.conditions,
-            cut=record.cut,
-        )
-
-
-def _resolve(rows: InventoryRows, edges: Iterable[Edge]) -> dict[str, str]:
-    names = iter(dict.fromkeys(chain.from_iterable((edge.source, edge.target) for edge in edges)))
-    aliases: dict[str, str] = {}
-    while batch := list(islice(names, _BATCH)):
-        # A credential resolves to its identity for people; in the graph it is a node of its own, on the way there.
-        found = rows.resolve(name for name in batch if not _is_credential(name))
-        aliases.update((name, id) for name, id in found.items() if name != id)
-    return aliases
+    return mirror.graph()
 
 
 def _identity_node(fact: IdentityFact) -> Node:
@@ -194,8 +135,3 @@ class _Aliases:
 
     def table(self) -> dict[str, str]:
         return {name: self.of(name) for name in list(self._up) if self.of(name) != name}
-
-
-def _is_credential(name: str) -> bool:
-    parts = parse_name(name)
-    return parts is not None and parts[0] == "credential" and parts[2] == "fingerprint"

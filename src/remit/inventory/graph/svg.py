@@ -9,7 +9,7 @@ Spec: SVG 1.1; WAI-ARIA Graphics Module for the roles.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -31,6 +31,12 @@ _TITLE_CELLS, _CAPTION_CELLS = 26, 36
 _WIDEST = 12
 
 Link = Callable[[Node], str | None]
+More = Callable[[Node], Mapping[str, str]]
+"""The attributes of the link that opens what is folded below a node."""
+
+
+def _nothing_more(node: Node) -> Mapping[str, str]:
+    return {}
 
 
 def link_identity(node: Node) -> str | None:
@@ -43,7 +49,22 @@ def render_svg(blast: Blast, *, limit: int = 200, link: Link = link_identity, st
 
     `standalone` embeds the style sheet, for a file that is looked at by itself.
     """
-    root = fold(blast, limit, widest=_WIDEST)
+    return render_tree(fold(blast, limit, widest=_WIDEST), blast, link=link, standalone=standalone)
+
+
+def render_tree(
+    root: Branch,
+    blast: Blast,
+    *,
+    link: Link = link_identity,
+    more: More = _nothing_more,
+    gone: Container[str] = (),
+    standalone: bool = False,
+) -> str:
+    """Draw a tree of `blast` that is folded already; with `more` its fold marks are links.
+
+    `gone` are names of nodes that a change takes away: they, and what leads to them, are drawn faint.
+    """
     placed = list(_place(root))
     width = max(box.x + box.width for box in placed) + _MARGIN
     height = max(box.y for box in placed) + _BOX_HEIGHT / 2 + _MARGIN
@@ -56,9 +77,9 @@ def render_svg(blast: Blast, *, limit: int = 200, link: Link = link_identity, st
         f'<rect class="blast-ground" x="0" y="0" width="{width:g}" height="{height:g}" fill="none"/>',
         *(_header(layer) for layer in range(layers + 1)),
         '<g class="blast-edges">',
-        *(_edge(box) for box in placed if box.above is not None),
+        *(_edge(box, gone) for box in placed if box.above is not None),
         "</g>",
-        *(_mark(box) if box.branch is None else _box(box, link) for box in placed),
+        *(_mark(box, more, gone) if box.branch is None else _box(box, link, gone) for box in placed),
         "</svg>",
     ]
     return "\n".join(part for part in parts if part) + "\n"
@@ -66,9 +87,10 @@ def render_svg(blast: Blast, *, limit: int = 200, link: Link = link_identity, st
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A box (or, without a branch, a fold mark): `y` is its middle."""
+    """A box (or, without a branch, the fold mark below `of`): `y` is its middle."""
 
     branch: Branch | None
+    of: Branch
     folded: int
     layer: int
     y: float
@@ -109,11 +131,11 @@ def _walk(root: Branch, heights: dict[int, float], marks: dict[int, float]) -> I
     stack: list[tuple[Branch, int, tuple[float, float] | None]] = [(root, 0, None)]
     while stack:
         branch, layer, above = stack.pop()
-        box = _Placed(branch, 0, layer, heights[id(branch)], above)
+        box = _Placed(branch, branch, 0, layer, heights[id(branch)], above)
         yield box
         outlet = (box.x + _BOX_WIDTH, box.y)
         if branch.folded:
-            yield _Placed(None, branch.folded, layer + 1, marks[id(branch)], outlet)
+            yield _Placed(None, branch, branch.folded, layer + 1, marks[id(branch)], outlet)
         stack.extend((child, layer + 1, outlet) for child in reversed(branch.children))
 
 
@@ -123,11 +145,13 @@ def _header(layer: int) -> str:
     return f'<text class="blast-layer" x="{x}" y="{_HEADER - 18}">{text}</text>'
 
 
-def _edge(box: _Placed) -> str:
+def _edge(box: _Placed, gone: Container[str]) -> str:
     assert box.above is not None
     (x1, y1), x2, y2 = box.above, box.x, box.y
     bend = (x1 + x2) / 2
     classes = "blast-edge" + (" is-conditional" if box.branch is not None and _has_conditions(box.branch) else "")
+    if (box.branch or box.of).node.name in gone:
+        classes += " is-gone"
     return f'<path class="{classes}" d="M{x1:g} {y1:g}C{bend:g} {y1:g} {bend:g} {y2:g} {x2:g} {y2:g}" fill="none"/>'
 
 
@@ -135,17 +159,20 @@ def _has_conditions(branch: Branch) -> bool:
     return branch.via is not None and bool(branch.via.conditions)
 
 
-def _mark(box: _Placed) -> str:
+def _mark(box: _Placed, more: More, gone: Container[str]) -> str:
     top = box.y - _MARK_HEIGHT / 2
     text = f"+{box.folded:,} more"
+    linked = "".join(f" {name}={_attribute(value)}" for name, value in more(box.of.node).items())
+    tag = "a" if linked else "g"
     return (
-        f'<g class="blast-more"><rect x="{box.x:g}" y="{top:g}" width="{_MARK_WIDTH}" height="{_MARK_HEIGHT}" '
+        f'<{tag} class="blast-more{" is-gone" if box.of.node.name in gone else ""}"{linked}>'
+        f'<rect x="{box.x:g}" y="{top:g}" width="{_MARK_WIDTH}" height="{_MARK_HEIGHT}" '
         f'rx="{_MARK_HEIGHT / 2:g}"/><text x="{box.x + _MARK_WIDTH / 2:g}" y="{box.y + 4:g}" '
-        f'text-anchor="middle">{text}</text></g>'
+        f'text-anchor="middle">{text}</text></{tag}>'
     )
 
 
-def _box(box: _Placed, link: Link) -> str:
+def _box(box: _Placed, link: Link, gone: Container[str]) -> str:
     branch = box.branch
     assert branch is not None
     node, top = branch.node, box.y - _BOX_HEIGHT / 2
@@ -156,6 +183,8 @@ def _box(box: _Placed, link: Link) -> str:
         classes.append("is-start")
     if branch.conditional:
         classes.append("is-conditional")
+    if node.name in gone:
+        classes.append("is-gone")
     drawn = (
         f"<title>{_text(_describe(branch))}</title>"
         f'<rect class="blast-box" x="{box.x:g}" y="{top:g}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="7"/>'

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from remit.providers.aws.iam import IamReader
+from remit.providers.aws.policies import ORGANIZATION_GRANTS, POLICY_CALLS
 
-__all__ = ["IamReader"]
+__all__ = ["ORGANIZATION_GRANTS", "POLICY_CALLS", "IamReader"]

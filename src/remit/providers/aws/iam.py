@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from remit.kernel.errors import Denied, Misconfigured, RemitError, Unavailable
+from remit.providers.aws.policies import ORGANIZATION_GRANTS, PolicyCall, read_organization
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -38,7 +39,16 @@ class IamReader:
     `endpoint` replaces the address of AWS, for compatible servers; `attempts` bounds how often one call is tried.
     """
 
-    def __init__(self, *, profile: str | None = None, endpoint: str | None = None, attempts: int = _ATTEMPTS) -> None:
+    def __init__(
+        self,
+        *,
+        profile: str | None = None,
+        endpoint: str | None = None,
+        attempts: int = _ATTEMPTS,
+        region: str | None = None,
+    ) -> None:
+        self._region = region
+        self._make: Callable[[str], Any] | None = None
         self._profile = profile
         self._attempts = attempts
         self._endpoint = endpoint
@@ -64,7 +74,8 @@ class IamReader:
 
         def connect() -> str:
             session = boto3.Session(profile_name=self._profile)
-            region = session.region_name or "us-east-1"
+            region = self._region or session.region_name or "us-east-1"
+            self._make = partial(session.client, region_name=region, config=config, endpoint_url=self._endpoint)
             sts = session.client("sts", region_name=region, config=config, endpoint_url=self._endpoint)
             self._iam = session.client("iam", region_name=region, config=config, endpoint_url=self._endpoint)
             return str(sts.get_caller_identity()["Account"])
@@ -118,6 +129,45 @@ class IamReader:
         client = self._client()
         answer = _guarded("iam:ListOpenIDConnectProviders", client.list_open_id_connect_providers)
         return [dict(entry) for entry in answer["OpenIDConnectProviderList"]]
+
+    def listed(self, grant: str, service: str, operation: str, key: str) -> list[dict[str, Any]]:
+        """Everything that one listing call of any service gives under `key`, page after page."""
+        assert self._make is not None, "the reader is not open"
+        client = _guarded(grant, partial(self._make, service))
+
+        def read() -> list[dict[str, Any]]:
+            if not client.can_paginate(operation):
+                return [dict(entry) for entry in getattr(client, operation)().get(key, [])]
+            pages = client.get_paginator(operation).paginate()
+            return [dict(entry) for page in pages for entry in page.get(key, [])]
+
+        try:
+            return _guarded(grant, read)
+        finally:
+            client.close()
+
+    def policies(self, call: PolicyCall) -> list[dict[str, Any]]:
+        """The policies of one kind of resource; raises `Denied` (`providers.aws.not-permitted`)."""
+        assert self._make is not None, "the reader is not open"
+        grant = call.grants[-1]
+        client = _guarded(grant, partial(self._make, call.service))
+        try:
+            return _guarded(grant, lambda: list(call.read(client)))
+        finally:
+            client.close()
+
+    def organization(self, account: str) -> dict[str, Any] | None:
+        """The organisation above an account, as far as it concerns it; `None` where there is none.
+
+        Raises `Denied` (`providers.aws.not-permitted`): only the management account and delegates may look.
+        """
+        assert self._make is not None, "the reader is not open"
+        grant = ORGANIZATION_GRANTS[0]
+        client = _guarded(grant, partial(self._make, "organizations"))
+        try:
+            return _guarded(grant, lambda: read_organization(client, account))
+        finally:
+            client.close()
 
     def close(self) -> None:
         """Close the connections; works before `open`, and twice."""

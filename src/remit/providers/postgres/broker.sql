@@ -73,6 +73,8 @@ BEGIN
     ) THEN
         RAISE EXCEPTION 'the group is too powerful for a lease' USING ERRCODE = 'RM005';
     END IF;
+    -- A crash of the server may forget what was minted a moment ago: then nobody can log in by it, and nothing is lost.
+    PERFORM set_config('synchronous_commit', 'off', true);
     IF current_setting('server_version_num')::int >= 160000 THEN
         -- And to kill and clean it.
         PERFORM set_config('createrole_self_grant', 'set, inherit', true);
@@ -81,6 +83,11 @@ BEGIN
     SELECT r.oid, r.rolcanlogin INTO id, may_login FROM pg_roles r WHERE r.rolname = principal;
     IF id IS NOT NULL AND NOT may_login THEN
         RAISE EXCEPTION 'the credential is being revoked' USING ERRCODE = 'RM006';
+    END IF;
+    -- Somebody else made it, who knows with which rights, and may hold sessions of it: it is no lease.
+    IF id IS NOT NULL
+       AND left(shobj_description(id, 'pg_authid'), length(label) + 7) IS DISTINCT FROM label || ' since=' THEN
+        RAISE EXCEPTION 'the name is taken' USING ERRCODE = 'RM008';
     END IF;
     IF id IS NULL THEN
         EXECUTE format(
@@ -123,6 +130,23 @@ BEGIN
         EXECUTE format('ALTER ROLE %I VALID UNTIL %L', name, until);
         RETURN NEXT name;
     END LOOP;
+END $remit$;
+
+-- Admits nobody with a limit of 0 (a spare, made ahead), and its task from then on. False once it is being revoked.
+CREATE OR REPLACE FUNCTION @schema@.arm(principal text, connections int, until timestamptz, label text)
+RETURNS boolean
+LANGUAGE plpgsql @security@ AS $remit$
+BEGIN
+    PERFORM @schema@.guard(ARRAY[principal]);
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = principal AND r.rolcanlogin) THEN
+        RETURN false;
+    END IF;
+    IF connections > 0 THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
+    EXECUTE format('ALTER ROLE %I CONNECTION LIMIT %s VALID UNTIL %L', principal, connections, until);
+    EXECUTE format('COMMENT ON ROLE %I IS %L', principal, label || ' since=' || pg_current_xact_id()::text);
+    RETURN true;
 END $remit$;
 
 -- No new login for any of them, from the commit on. `exclusive`: no other login but a superuser's could act as its groups.

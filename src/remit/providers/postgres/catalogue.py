@@ -1,4 +1,4 @@
-"""What a server's catalogues say of roles, memberships, grants, rules of admission and use: read-only, row by row."""
+"""What a server's catalogues say of roles, grants, rules of admission and use: read-only, row by row."""
 
 from __future__ import annotations
 
@@ -51,14 +51,10 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
-    """`member` is a member of `group`; before PostgreSQL 16 a member may always SET ROLE."""
+class Sessions:
+    """Who is connected: role, database, application, address (empty: a local socket), since when."""
 
-    member: str
-    group: str
-    inherits: bool
-    may_set: bool
-    may_admin: bool
+    live: tuple[tuple[str, str, str, str, datetime], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +118,7 @@ class Setting:
     value: str
 
 
-Record: TypeAlias = Role | Membership | Thing | DefaultPrivilege | HbaRule | Setting
+Record: TypeAlias = Sessions | Role | Thing | DefaultPrivilege | HbaRule | Setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +128,8 @@ class Hidden:
     what: str
 
 
-async def cluster(connection: Connection, version: int) -> AsyncIterator[Record | Hidden]:
-    """What belongs to the whole server: settings, roles, memberships, databases, rules of admission."""
+async def cluster(connection: Connection) -> AsyncIterator[Record | Hidden]:
+    """What belongs to the whole server: settings, roles, databases, rules of admission."""
     for name in ("password_encryption", "ssl", "server_version"):
         yield Setting(name=name, value=await connection.fetchval("SELECT current_setting($1)", name))
     readable = await connection.fetchval("SELECT has_table_privilege('pg_authid', 'SELECT')")
@@ -143,15 +139,8 @@ async def cluster(connection: Connection, version: int) -> AsyncIterator[Record 
         yield Hidden(what="who uses which role (pg_stat_activity of other roles)")
     async for row in _rows(connection, _ROLES.replace("@verifier@", _VERIFIER if readable else "NULL::text")):
         yield _role(row)
-    options = "m.inherit_option, m.set_option" if version >= 160000 else "u.rolinherit, true"
-    async for row in _rows(connection, _MEMBERSHIPS.replace("@options@", options)):
-        yield Membership(
-            member=row["member"],
-            group=row["grp"],
-            inherits=row["inherits"],
-            may_set=row["may_set"],
-            may_admin=row["admin_option"],
-        )
+    live = [tuple(row.values()) async for row in _rows(connection, _SESSIONS)]
+    yield Sessions(live=tuple(live))
     async for row in _rows(connection, _DATABASES):
         yield _thing("database", row["name"], row)
     async for record in _hba(connection):
@@ -251,11 +240,13 @@ FROM pg_roles r LEFT JOIN (
 ORDER BY r.rolname
 """
 
-_MEMBERSHIPS = """
-SELECT u.rolname::text AS member, g.rolname::text AS grp, m.admin_option, o.inherits, o.may_set
-FROM pg_auth_members m JOIN pg_roles u ON u.oid = m.member JOIN pg_roles g ON g.oid = m.roleid,
-     LATERAL (SELECT @options@) AS o(inherits, may_set)
-ORDER BY 1, 2
+_SESSIONS = """
+SELECT usename::text, coalesce(datname::text, ''), left(coalesce(application_name, ''), 64),
+       coalesce(host(client_addr), ''), backend_start
+FROM pg_stat_activity
+WHERE usename IS NOT NULL AND backend_start IS NOT NULL AND pid <> pg_backend_pid()
+      AND coalesce(backend_type, '') IN ('client backend', 'walsender')
+ORDER BY backend_start DESC LIMIT 20000
 """
 
 

@@ -42,6 +42,7 @@ GRANT USAGE ON SCHEMA @schema@ TO @broker@;
 GRANT EXECUTE ON FUNCTION
     @schema@.mint(text, text, timestamptz, int, text, boolean, text),
     @schema@.renew(text[], timestamptz),
+    @schema@.arm(text, int, timestamptz, text),
     @schema@.lock(text[]),
     @schema@.terminate(oid[]),
     @schema@.dirty(text[], oid[], oid[], bigint),

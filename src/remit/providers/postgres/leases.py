@@ -38,6 +38,11 @@ _OWN_ERRORS: Mapping[str, RemitError] = {
         next_step="map a NOLOGIN role: `ALTER ROLE … NOLOGIN`, or a new group with the same grants",
     ),
     "RM006": Conflict("access.lease.revoking", "the credential is being revoked"),
+    "RM008": Conflict(
+        "access.principal.taken",
+        "the server has a role of this name that this lease did not make",
+        next_step="try again: the name is never used, and the role is destroyed; see who makes roles on the server",
+    ),
 }
 _ATTEMPTS = 4
 
@@ -93,6 +98,21 @@ async def renew(seat: Seat, principals: Sequence[str], until: datetime) -> list[
     return [row["renew"] for row in rows]
 
 
+async def arm(seat: Seat, *, principal: str, connections: int, until: datetime, label: str) -> bool:
+    """Let a role hold so many sessions until then, with 0 none at all; false when it is being revoked, or gone."""
+    try:
+        armed: bool = await _again(
+            lambda: seat.connection.fetchval(seat.call("arm", 4), principal, connections, until, label)
+        )
+    except (driver().UndefinedFunctionError, driver().InsufficientPrivilegeError):
+        raise Misconfigured(
+            "access.target.outdated",
+            "the functions that are installed on the target know no spares",
+            next_step="run `remit target install` again, or set its option `warm` to 0",
+        ) from None
+    return armed
+
+
 async def lock(seat: Seat, principals: Sequence[str]) -> list[Locked]:
     """Forbid new logins of those that exist, and commit."""
     rows = await _again(lambda: seat.connection.fetch(seat.call("lock", 1), list(principals)))
@@ -135,6 +155,12 @@ class Prepared:
     database: str
     owner: str
     sure: bool
+
+
+async def has_prepared_transactions(seat: Seat) -> bool:
+    """Whether the server holds any prepared transaction: mostly it holds none, and need not be asked for each lease."""
+    found: bool = await seat.connection.fetchval("SELECT EXISTS (SELECT FROM pg_prepared_xacts)")
+    return found
 
 
 async def prepared_transactions(seat: Seat, locked: Locked) -> list[Prepared]:

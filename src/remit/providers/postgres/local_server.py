@@ -15,9 +15,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,20 @@ class LocalServer:
         path.write_text(text)
         os.kill(self.pid, signal.SIGHUP)
 
+    @contextmanager
+    def started_again(self) -> Iterator[LocalServer]:
+        """The same server on its old data and port, after it was ended or killed, for the length of a block.
+
+        Its process must have been waited for: a zombie's number in `postmaster.pid` looks like a living server.
+        """
+        account, log = _account(), self.data.parent
+        process = _start(self.bin, self.data, self.port, log, account)
+        try:
+            _wait(self.data, process, log / "log")
+            yield replace(self, pid=process.pid)
+        finally:
+            _stop(process)
+
 
 def available_postgres() -> list[tuple[int, Path]]:
     """`(major, directory of initdb and postgres)` of each major that this machine can run, newest first."""
@@ -71,11 +85,17 @@ def available_postgres() -> list[tuple[int, Path]]:
 
 @contextmanager
 def local_server(
-    *, major: int | None = None, user: str = "remit_admin", password: str, settings: Mapping[str, str] | None = None
+    *,
+    major: int | None = None,
+    user: str = "remit_admin",
+    password: str,
+    settings: Mapping[str, str] | None = None,
+    choose_port: Callable[[], int] | None = None,
 ) -> Iterator[LocalServer]:
     """Initialise and start a server of `major` (default: the newest), and end and delete it after the block.
 
     As root it runs under the account `postgres` or `nobody`, for a PostgreSQL server refuses to run as root.
+    `choose_port` gives a port to try; without it the kernel does, which may give it to others while the server is down.
     Raises `Misconfigured` (`demo.postgres.missing`) without an initdb, `Unavailable` (`demo.postgres.start`) when it
     does not come up.
     """
@@ -100,7 +120,7 @@ def local_server(
         _configure(data, root / "s", settings or {})
         # A free port may be taken before the server has it: another is tried, the last failure is told.
         for attempt in range(_PORTS):
-            port = _free_port()
+            port = (choose_port or _free_port)()
             process = _start(directory, data, port, root, account)
             try:
                 _wait(data, process, root / "log")
@@ -246,9 +266,9 @@ def _wait(data: Path, process: subprocess.Popen[bytes], log: Path) -> None:
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
-        # The eighth line of postmaster.pid says `ready` once connections are served.
+        # The eighth line of postmaster.pid says `ready` once connections are served; a killed server leaves its own.
         lines = ready.read_text().splitlines() if ready.exists() else []
-        if len(lines) >= 8 and lines[7].strip() == "ready":
+        if len(lines) >= 8 and lines[0].strip() == str(process.pid) and lines[7].strip() == "ready":
             return
         time.sleep(0.02)
     raise Unavailable("demo.postgres.start", f"the server did not come up: {_last_line(log.read_bytes())}")

@@ -13,16 +13,18 @@ import os
 import ssl
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
 
 from remit.kernel.errors import Rejected
 from remit.providers.postgres.address import Address
-from remit.providers.postgres.scram import ScramClient
+from remit.providers.postgres.scram import Salted, ScramClient
 from remit.providers.postgres.transport import ssl_context
 
 _MAX_MESSAGE_BYTES = 1 << 16
+_GOODBYE_SECONDS = 1.0
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
 
@@ -66,15 +68,20 @@ async def login(
     address: Address,
     password: str,
     *,
+    over: Connecting | None = None,
+    known: Salted | None = None,
     within: timedelta = timedelta(seconds=10),
     randomness: Callable[[int], bytes] = os.urandom,
 ) -> Attempt:
-    """Try to log in as `address.user` with `password`, and leave again. Never raises for what the server does."""
+    """Try to log in as `address.user` with `password`, and leave again. Never raises for what the server does.
+
+    `over` is a connection that was begun early, `known` the password as it was salted a moment ago: both save time.
+    """
     try:
         async with asyncio.timeout(within.total_seconds()):
-            reader, writer = await _open(address)
+            reader, writer = await (over.take() if over is not None else _open(address))
             try:
-                return await _converse(reader, writer, address, ScramClient(password, randomness(18)))
+                return await _converse(reader, writer, address, ScramClient(password, randomness(18), known))
             finally:
                 writer.close()
     except TimeoutError:
@@ -87,6 +94,29 @@ async def login(
         return Unreached(why=str(error))
     except Rejected as error:
         return Unreached(why=error.message)
+
+
+class Connecting:
+    """A connection that a server may be made ready for while the login is not there yet; taken once, or hung up."""
+
+    def __init__(self, address: Address) -> None:
+        self._task = asyncio.create_task(_open(address))
+
+    async def take(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The connection, for whoever closes it. Raises what opening it raised."""
+        return await self._task
+
+    async def __aenter__(self) -> Connecting:
+        return self
+
+    async def __aexit__(self, *why: object) -> None:
+        self._task.cancel()
+        (opened,) = await asyncio.gather(self._task, return_exceptions=True)
+        if not isinstance(opened, BaseException):
+            opened[1].close()
+            with suppress(OSError, ssl.SSLError, TimeoutError):
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    await opened[1].wait_closed()
 
 
 class _NotFollowed(Exception):

@@ -57,7 +57,10 @@ access_grant = Table(
     Column("process", JsonText),
     Column("proven", JsonText, nullable=False),
     Column("ended", Moment),
+    Column("terms", JsonText),
+    Column("review", JsonText),
     Index("ix_access_grant_task_state", "task", "state"),
+    Index("ix_access_grant_state_id", "state", "id"),
 )
 
 access_lease = Table(
@@ -113,6 +116,8 @@ access_policy_version = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("text", Text, nullable=False),
+    Column("cases", Text, nullable=False),
+    Column("invariants", Text, nullable=False),
     Column("digest", String(80), nullable=False),
     Column("created", Moment, nullable=False),
     Column("created_by", String(200), nullable=False),

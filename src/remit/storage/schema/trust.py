@@ -14,6 +14,7 @@ trust_authority = Table(
     Column("kind", String(8), nullable=False),
     Column("state", String(12), nullable=False),
     Column("public", LargeBinary, nullable=False),
+    Column("chain", JsonText, nullable=False),
     Column("created", Moment, nullable=False),
     Column("expires", Moment, nullable=False),
     Column("activated", Moment),
@@ -34,6 +35,7 @@ trust_entry = Table(
     Column("jwt_ttl", Integer, nullable=False),
     Column("hint", Text, nullable=False),
     Column("identity", String(32), nullable=False, index=True),
+    Column("federates_with", JsonText, nullable=False),
     Column("created", Moment, nullable=False),
     Column("signature", Text, nullable=False),
 )
@@ -57,3 +59,20 @@ trust_bundle = Table(
     Column("sequence", BigInteger, nullable=False),
 )
 """One row, id 1."""
+
+trust_issued = Table(
+    "trust_issued",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(24), nullable=False),
+    Column("spiffe_id", String(2048), nullable=False),
+    Column("entry", String(32), nullable=False, index=True),
+    Column("identity", String(32), nullable=False, index=True),
+    Column("agent", String(32), nullable=False),
+    Column("authority", String(32), nullable=False),
+    Column("grant", String(32), nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("issued", Moment, nullable=False),
+    Column("expires", Moment, nullable=False, index=True),
+)
+"""What was handed out and has not expired: whom a revocation must reach. It holds no secret."""

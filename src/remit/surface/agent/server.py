@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.empty_pb2 import Empty
+from grpclib import const
 from grpclib.const import Status
 from grpclib.events import RecvRequest, listen
 from grpclib.exceptions import GRPCError
@@ -163,7 +165,7 @@ class AgentServer(Server):
 
     def _protocol_factory(self) -> _BoundedProtocol:
         self.__gc_step__()
-        handler = Handler(self._mapping, self._codec, self._status_details_codec, self.__dispatch__)
+        handler = Handler(_Methods(self._mapping), self._codec, self._status_details_codec, self.__dispatch__)
         self._handlers.add(handler)
         return _BoundedProtocol(self, handler)
 
@@ -198,6 +200,20 @@ class AgentServer(Server):
                 _take_one(self._calls, uid)
 
         event.method_func = counted
+
+
+class _Methods(dict[str, Any]):
+    """Answers a method that there is not with UNIMPLEMENTED in a whole response, and counts the call as any other.
+
+    grpclib's own answer has no content type, and clients read it as an unknown error (gRPC over HTTP/2, "Responses").
+    """
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return super().get(key) or const.Handler(_unimplemented, const.Cardinality.UNARY_UNARY, Empty, Empty)
+
+
+async def _unimplemented(stream: Any) -> None:
+    raise GRPCError(Status.UNIMPLEMENTED, "there is no such method here")
 
 
 async def serve(path: Path, handlers: Sequence[Any], limits: Limits) -> AgentServer:

@@ -7,6 +7,10 @@ Each run:
 4. the stream is the supervisor's life: when it breaks, the child is killed and its leases are revoked;
 5. at the end of the child every lease is revoked, and the stream ends with what proved it.
 
+The processes of a task are its child and, where the supervisor gave the child a cgroup of its own, all that is in it:
+they end with the run. A run may be lazy: each need is decided at the begin, and issued when it is fetched. A process
+may be its own task: then its leases end with the stream, and it is left alone.
+
 An agent that is itself stopping leaves tasks alone: the next one takes them over (`LeaseEngine.start`).
 """
 
@@ -15,10 +19,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -26,17 +33,25 @@ from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 
+from remit.access.brokers.presentation import Credential, Presentation
+from remit.access.leases.cgroups import LocalCgroups, group_of
 from remit.access.leases.engine import LeaseEngine
-from remit.access.model import Lease, LeaseState
+from remit.access.leases.model import Issued
+from remit.access.model import Lease, LeaseState, Need
 from remit.access.ports import Brokers
 from remit.access.tasks.command import MAX_ARGUMENTS
-from remit.access.tasks.start import MAX_NEEDS, Claim, Started, TaskStarter, Weighed
+from remit.access.tasks.kinds import Task
+from remit.access.tasks.start import MAX_NEEDS, Claim, Started, TaskStarter, Weighed, denied
 from remit.kernel.errors import Rejected, RemitError, Unavailable
-from remit.surface.agent.children import Child, verify_child
+from remit.surface.agent.children import Child, group_of_run, verify_child
+from remit.surface.agent.plans import Planner
 from remit.surface.agent.tasks_wire import tasks_pb2 as wire
+from remit.surface.agent.tree import end_group
 from remit.trust.process import Peer
 
 _log = logging.getLogger("remit.agent.tasks")
+MAX_FETCHES = 256
+"""Fetches that one lazy run may make, those that were refused included."""
 _ARGUMENT_BYTES = 32 * 1024
 _BEGIN_SECONDS = 10.0
 _EXECUTE_SECONDS = 10.0
@@ -44,6 +59,8 @@ _EXECUTE_SECONDS = 10.0
 _GOODBYE_SECONDS = 10.0
 """How long the supervisor's last word is waited for after its child has ended."""
 
+Prove = Callable[[str, str, str], Awaitable[Sequence[str]]]
+"""Verifies a platform's token (its kind, the token, who showed it), and returns its selectors. Raises `Rejected`."""
 RunStream = Stream[wire.RunRequest, wire.RunResponse]
 
 
@@ -63,10 +80,14 @@ class TaskService:
         streams_per_uid: int = 256,
         proof_wait: timedelta = timedelta(seconds=20),
         supervisors: Counter[int] | None = None,
+        instance: str = "",
+        prove: Prove | None = None,
     ) -> None:
         self._supervisors = Counter() if supervisors is None else supervisors
         """Pids of the supervisors whose streams are open: what a task puts into the background is their child."""
         self._starter = starter
+        self._prove = prove
+        self._planner = Planner(brokers, instance=instance)
         self._engine = engine
         self._brokers = brokers
         self._peer_of = peer_of
@@ -111,19 +132,26 @@ class TaskService:
         run: _Run | None = None
         try:
             begin = await _first(stream)
-            child = await asyncio.to_thread(verify_child, peer, begin.child_pid)
+            child = await asyncio.to_thread(verify_child, peer, begin.child_pid, itself=begin.in_process)
             claim = await _claim(begin, peer, child)
+            if begin.proof:
+                claim = replace(claim, selectors=tuple(await self._proved(begin, peer)))
             weighed = await self._starter.weigh(claim)
             if begin.dry_run:
-                await stream.send_message(_planned(weighed))
+                await stream.send_message(await self._planner.planned(claim, weighed))
                 return
             run = _Run(stream, child, self._engine, self._proof_wait)
-            started = await self._starter.start(claim, weighed, told=run.told)
-            run.grant = started.grant.id
-            await stream.send_message(self._granted(started))
+            run.itself = begin.in_process
+            if begin.lazy:
+                _require_allowed(weighed)
+                run.fetch = partial(self._fetch, claim, run)
+                definition = weighed.definition
+                await stream.send_message(wire.RunResponse(granted=wire.Granted(identity=definition.identity)))
+            else:
+                await stream.send_message(self._granted(await self._start(claim, weighed, run)))
             await run.follow()
         except RemitError as error:
-            if run is not None and run.grant:
+            if run is not None and run.grants:
                 self._abandon(child, run, error.message)
             await stream.send_message(_refused(error))
         except BaseException:
@@ -134,11 +162,48 @@ class TaskService:
             if child is not None:
                 child.close()
 
+    async def _proved(self, begin: wire.Begin, peer: Peer) -> Sequence[str]:
+        if self._prove is None:
+            raise Rejected(
+                "agent.proof.unheard", "this agent hears no proofs of platforms", next_step="run it with `--proof none`"
+            )
+        return await self._prove(begin.proof[:80], begin.proof_token, f"pid {peer.pid} uid {peer.uid}")
+
+    async def _start(self, claim: Claim, weighed: Weighed, run: _Run) -> Started:
+        started = await self._starter.start(claim, weighed, told=run.told)
+        run.grants.append(started.grant.id)
+        return started
+
+    async def _fetch(self, claim: Claim, run: _Run, need: str) -> wire.RunResponse:
+        """Decide and issue one need of a lazy run; a refusal is an answer, and the run goes on."""
+        try:
+            if need not in claim.needs:
+                raise Rejected(
+                    "agent.fetch.unknown",
+                    f"`{need[:200]}` is no need of this run",
+                    next_step="name it with `--need` when the task begins",
+                )
+            if need in run.fetched:
+                raise Rejected("agent.fetch.twice", f"`{need[:200]}` was fetched already", next_step="keep it")
+            run.fetched.add(need)
+            try:
+                alone = replace(claim, needs=(need,))
+                started = await self._start(alone, await self._starter.weigh(alone), run)
+            except BaseException:
+                run.fetched.discard(need)
+                raise
+        except RemitError as error:
+            answer = _refused(error)
+            answer.refused.need = need
+            return answer
+        return self._granted(started)
+
     def _abandon(self, child: Child | None, run: _Run | None, why: str) -> None:
         if child is not None and not self._closing:
-            _kill(child)
-            if run is not None and run.grant:
-                self._engine.end_surely(run.grant, why)
+            if run is None or not run.itself:
+                _kill(child)
+            for grant in () if run is None else run.grants:
+                self._engine.end_surely(grant, why)
 
     def _granted(self, started: Started) -> wire.RunResponse:
         credentials = [
@@ -149,10 +214,12 @@ class TaskService:
                 target=asked.need.target,
                 role=asked.need.role,
                 settings=dict(issued.settings),
-                secret=issued.secret,
+                secret="" if shown.withheld else issued.secret,
                 fail_safe=self._brokers.manifest(asked.need.system).fail_safe,
+                presentation=_shown(shown),
             )
             for asked, issued in started.credentials
+            for shown in (self._presented(asked.need, issued),)
         ]
         grant = started.grant
         return wire.RunResponse(
@@ -164,6 +231,10 @@ class TaskService:
             )
         )
 
+    def _presented(self, need: Need, issued: Issued) -> Presentation:
+        credential = Credential(target=need.target, role=need.role, settings=issued.settings, secret=issued.secret)
+        return self._brokers.present(need.system, credential)
+
 
 class _Run:
     """A granted run, followed until its proof. One coroutine writes to the stream; `told` only queues."""
@@ -173,12 +244,18 @@ class _Run:
         self._child = child
         self._engine = engine
         self._proof_wait = proof_wait
-        self._withdrawn: asyncio.Queue[Lease] = asyncio.Queue()
-        self.grant = ""
+        self._out: asyncio.Queue[wire.RunResponse] = asyncio.Queue()
+        self.grants: list[str] = []
+        self.fetched: set[str] = set()
+        self.fetch: Callable[[str], Awaitable[wire.RunResponse]] | None = None
+        """Of a lazy run."""
+        self.itself = False
+        """The caller is its own task."""
 
     def told(self, lease: Lease) -> None:
         """A lease was withdrawn while the task runs."""
-        self._withdrawn.put_nowait(lease)
+        message = wire.Withdrawn(lease=lease.id, need=lease.need, reason=lease.reason)
+        self._out.put_nowait(wire.RunResponse(withdrawn=message))
 
     async def follow(self) -> None:
         loop = asyncio.get_running_loop()
@@ -204,8 +281,10 @@ class _Run:
                 task.cancel()
             await asyncio.gather(reading, telling, return_exceptions=True)
         # The supervisor says that its child has ended: then it has, or it does now.
-        _kill(self._child)
-        leases = await self._engine.end(self.grant, reason="the task ended", wait=self._proof_wait)
+        if not self.itself:
+            _kill(self._child)
+        ends = [self._engine.end(grant, reason="the task ended", wait=self._proof_wait) for grant in self.grants]
+        leases = [lease for each in await asyncio.gather(*ends) for lease in each]
         status: dict[str, str] = {}
         if any(lease.state is LeaseState.REVOKING for lease in leases):
             status = {held.id: held.trouble for held in (await self._engine.status()).not_contained}
@@ -217,9 +296,12 @@ class _Run:
         """Read until `Ended`; a stream that ends otherwise is a supervisor that went away."""
         loop = asyncio.get_running_loop()
         checking = loop.call_later(_EXECUTE_SECONDS, self._check_files)
+        fetching: set[asyncio.Task[None]] = set()
         try:
             while (message := await self._stream.recv_message()) is not None:
-                if message.HasField("started"):
+                if message.HasField("fetch") and self.fetch is not None and len(fetching) < MAX_FETCHES:
+                    fetching.add(loop.create_task(self._answer(self.fetch, message.fetch.need)))
+                elif message.HasField("started"):
                     checking.cancel()
                     self._check_files()
                 elif message.HasField("ended"):
@@ -228,18 +310,21 @@ class _Run:
                     raise GRPCError(Status.INVALID_ARGUMENT, "a run begins once")
         finally:
             checking.cancel()
+            # What is being issued is issued to its end, so that its grant is known and ended with the others.
+            await asyncio.shield(asyncio.gather(*fetching, return_exceptions=True))
         raise GRPCError(Status.ABORTED, "the supervisor ended the stream before its task")
 
+    async def _answer(self, fetch: Callable[[str], Awaitable[wire.RunResponse]], need: str) -> None:
+        self._out.put_nowait(await fetch(need))
+
     def _check_files(self) -> None:
-        if not self._child.unchanged():
+        if not self.itself and not self._child.unchanged():
             _log.warning("the program of process %d changed after it was measured; it is killed", self._child.pid)
             _kill(self._child)
 
     async def _tell(self) -> None:
         while True:
-            lease = await self._withdrawn.get()
-            message = wire.Withdrawn(lease=lease.id, need=lease.need, reason=lease.reason)
-            await self._stream.send_message(wire.RunResponse(withdrawn=message))
+            await self._stream.send_message(await self._out.get())
 
 
 async def _first(stream: RunStream) -> wire.Begin:
@@ -268,12 +353,16 @@ async def _claim(begin: wire.Begin, peer: Peer, child: Child) -> Claim:
             "the request is larger than any task needs",
             next_step=f"at most {MAX_NEEDS} needs of 512 characters, and 1,000 characters of reason",
         )
-    script = begin.script_fd if begin.has_script else None
-    program = await asyncio.to_thread(child.open_program, peer, begin.executable_fd, script, argv[1:])
+    if begin.in_process:
+        program, argv = await asyncio.to_thread(child.own_program, peer)
+    else:
+        script = begin.script_fd if begin.has_script else None
+        program = await asyncio.to_thread(child.open_program, peer, begin.executable_fd, script, argv[1:])
+        child.group = await asyncio.to_thread(group_of_run, child, peer)
     return Claim(
         task=begin.task,
         subject=child.subject(),
-        process=child.process,
+        process=await asyncio.to_thread(_bound_to, child),
         program=program,
         argv=argv,
         needs=tuple(begin.needs),
@@ -282,20 +371,28 @@ async def _claim(begin: wire.Begin, peer: Peer, child: Child) -> Claim:
     )
 
 
-def _planned(weighed: Weighed) -> wire.RunResponse:
-    verdicts = [
-        wire.Verdict(
-            need=str(one.need),
-            allowed=one.decision.allowed,
-            reasons=[f"{reason.id}: {reason.text}" for reason in one.decision.reasons],
-            needed=list(one.decision.needed),
-            decision=one.decision.id,
-        )
-        for one in weighed.asked
-    ]
-    definition = weighed.definition
-    planned = wire.Planned(verdicts=verdicts, identity=definition.identity, task_digest=definition.digest)
-    return wire.RunResponse(planned=planned)
+def _bound_to(child: Child) -> Task:
+    """What the leases are bound to: the whole tree of the child, where a group of its own holds it."""
+    path = group_of(child.pid) if child.group is not None else ""
+    return LocalCgroups().task(path) if path else child.process
+
+
+def _require_allowed(weighed: Weighed) -> None:
+    """A lazy run is refused at its begin where one of its needs is denied now: nobody waits for half of it."""
+    for one in weighed.asked:
+        if not one.decision.allowed:
+            raise denied(one)
+
+
+def _shown(shown: Presentation) -> wire.Presentation:
+    return wire.Presentation(
+        variables=shown.variables,
+        secrets=shown.secrets,
+        files=shown.files,
+        pointers=shown.pointers,
+        stale=shown.stale,
+        url=shown.url,
+    )
 
 
 def _refused(error: RemitError) -> wire.RunResponse:
@@ -326,3 +423,6 @@ def _kill(child: Child) -> None:
     if child.pidfd >= 0:
         with suppress(ProcessLookupError, PermissionError):
             signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+    if child.group is not None:
+        # Off the loop: what is in the group is dead with the first write, and removing it may have to wait.
+        threading.Thread(target=end_group, args=(child.group,), name="remit-tree", daemon=True).start()

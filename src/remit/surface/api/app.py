@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,21 +34,29 @@ _HEADERS = {
 }
 
 
-def build_app(surface: Surface) -> Starlette:
-    """The application over one running server."""
+def build_app(surface: Surface, *, only: Callable[[Route], bool] | None = None) -> Starlette:
+    """The application over one running server; with `only`, nothing but the routes that it names."""
     from remit.surface.api.routes import all_routes
     from remit.surface.console.pages import console_routes
 
     routes = all_routes()
+    if only is not None:
+        mounted: list[BaseRoute] = [_mount(surface, route) for route in routes if only(route)]
+        return Starlette(routes=mounted, exception_handlers={HTTPException: _unrouted, Exception: _failed})
     document = msgspec.json.encode(openapi(routes, version=__version__))
 
     async def serve_openapi(request: Request) -> Response:
         return Response(document, media_type="application/json", headers=_HEADERS)
 
-    mounted: list[BaseRoute] = [HttpRoute("/openapi.json", serve_openapi)]
+    mounted = [HttpRoute("/openapi.json", serve_openapi)]
     mounted += [_mount(surface, route) for route in routes]
     mounted += console_routes(surface)
     return Starlette(routes=mounted, exception_handlers={HTTPException: _unrouted, Exception: _failed})
+
+
+def for_workloads(route: Route) -> bool:
+    """What the listener of agents answers: it may face a network, and the text of the ledger is not for that."""
+    return route.mtls or (route.public and route.tag != "ledger")
 
 
 async def _unrouted(request: Request, error: Exception) -> Response:
@@ -95,10 +104,18 @@ async def _answer(surface: Surface, route: Route, request: Request) -> Response:
             query=dict(request.query_params),
             body=decode_body(route.body, raw) if route.method != "GET" else None,
             raw=raw,
+            headers=_received(request),
         )
         return _encode(await route.handler(call), headers)
     except RemitError as error:
         return error_response(error, headers)
+
+
+def _received(request: Request) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, value in request.headers.items():
+        found[name] = (*found.get(name, ()), value)
+    return found
 
 
 async def _read(request: Request) -> bytes:
@@ -118,6 +135,8 @@ def error_response(error: RemitError, headers: dict[str, str] | None = None) -> 
     extra = {"WWW-Authenticate": 'Remit realm="remit"'} if status == 401 else {}
     if error.code == "surface.body.too_large":
         extra = {"Connection": "close"}  # what else comes is not read
+    if status == 503:
+        extra = {"Retry-After": "1"}
     body = {**problem(error), "status": status}
     return Response(
         msgspec.json.encode(body),

@@ -7,63 +7,70 @@ A decision's `context` holds `id`, `reason` (`policies`, `facts`, `needed`) and 
 understand an obligation must not act on the permit that carries it.
 
 Spec: OpenID AuthZEN Authorization API 1.0, §5 (information model), §6 (evaluation), §7 (evaluations), §9 (metadata),
-§10 (transport).
+§10 (transport); RFC 7493 (I-JSON).
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-import json
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, NoReturn, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from remit.access.model import Decision, Entity, Request
-from remit.kernel.canonical import Json
-from remit.kernel.errors import NotFound, Rejected, RemitError, Unavailable
+from remit.access.model import Decision, Request
+from remit.kernel.errors import Denied, NotFound, Rejected, RemitError, Unavailable
+from remit.surface.api.authzen_json import (
+    MAX_BODY_BYTES,
+    MAX_NAME,
+    WireRequest,
+    convert,
+    parse,
+    read_request,
+    reject,
+    request_of,
+)
+from remit.wiring.hot import answer_json
+
+__all__ = [
+    "EVALUATIONS_PATH",
+    "EVALUATION_PATH",
+    "JSON_TYPE",
+    "MAX_BODY_BYTES",
+    "MAX_EVALUATIONS",
+    "MAX_NAME",
+    "METADATA_PATH",
+    "PROBLEM_TYPE",
+    "SEARCH_PATHS",
+    "answer",
+    "echoed_request_id",
+    "evaluation",
+    "evaluations",
+    "is_json",
+    "metadata",
+    "problem",
+    "require_json",
+    "status_of",
+]
 
 EVALUATION_PATH = "/access/v1/evaluation"
 EVALUATIONS_PATH = "/access/v1/evaluations"
+SEARCH_PATHS = {kind: f"/access/v1/search/{kind}" for kind in ("subject", "resource", "action")}
 METADATA_PATH = "/.well-known/authzen-configuration"
 JSON_TYPE, PROBLEM_TYPE = "application/json", "application/problem+json"
 
-MAX_BODY_BYTES = 64 << 10
 MAX_EVALUATIONS = 256
-MAX_NAME = 1024
-_MAX_DEPTH = 24
 _MAX_REQUEST_ID = 128
-_EXACT_INTEGER = 2**53 - 1
+_AT_ONCE = 64
 
 Decide: TypeAlias = Callable[[Request], Decision | Awaitable[Decision]]
 """Answers one request; when it is asynchronous, an allow is durable before it is answered."""
+Show: TypeAlias = Callable[[Decision], dict[str, Any]]
+"""A decision as this caller may see it."""
 Answer: TypeAlias = tuple[int, bytes]
 """An HTTP status and a body: `JSON_TYPE` for 200, else `PROBLEM_TYPE`."""
-
-W = TypeVar("W")
 Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
-
-
-class WireEntity(msgspec.Struct, frozen=True):
-    """A subject or a resource."""
-
-    type: str
-    id: str
-    properties: dict[str, Any] = {}
-
-
-class WireAction(msgspec.Struct, frozen=True):
-    name: str
-    properties: dict[str, Any] = {}
-
-
-class WireRequest(msgspec.Struct, frozen=True):
-    """One evaluation; in a batch, what is missing here is taken from the top level."""
-
-    subject: WireEntity | None = None
-    action: WireAction | None = None
-    resource: WireEntity | None = None
-    context: dict[str, Any] | None = None
 
 
 class WireOptions(msgspec.Struct, frozen=True):
@@ -77,36 +84,45 @@ class WireBatch(WireRequest, frozen=True):
     options: WireOptions = WireOptions()
 
 
-async def evaluation(body: bytes, decide: Decide) -> Answer:
+def answer(decision: Decision) -> dict[str, Any]:
+    """A decision as the wire has it, with the facts on which it rests."""
+    return answer_json(decision, facts=True)
+
+
+async def evaluation(body: bytes, decide: Decide, show: Show = answer) -> Answer:
     """Answer `POST /access/v1/evaluation`: 200 with the decision, a denial included; 400 for what cannot be read.
 
     Errors of `decide` other than `Rejected` are the server's to map (`Unavailable` is 503, never a permit).
     """
     try:
-        request = _request(_convert(_parse(body), WireRequest), WireRequest())
-        return 200, msgspec.json.encode(answer(await _ask(decide, request)))
+        return 200, msgspec.json.encode(show(await _ask(decide, read_request(body))))
     except Rejected as error:
         return _refused(error)
 
 
-async def evaluations(body: bytes, decide: Decide) -> Answer:
+async def evaluations(body: bytes, decide: Decide, show: Show = answer) -> Answer:
     """Answer `POST /access/v1/evaluations`, in order, under one of the three semantics.
 
     Without items it is a single evaluation. A bad item is answered `false` with `context.error`; the others stand.
     """
     try:
-        batch = _convert(_parse(body), WireBatch)
+        batch = convert(parse(body), WireBatch)
         if not batch.evaluations:
-            request = _request(batch, WireRequest())
-            return 200, msgspec.json.encode(answer(await _ask(decide, request)))
+            request = request_of(batch, WireRequest())
+            return 200, msgspec.json.encode(show(await _ask(decide, request)))
         if len(batch.evaluations) > MAX_EVALUATIONS:
-            _reject("too-many", f"there are more than {MAX_EVALUATIONS} evaluations", "send them in several requests")
+            reject("too-many", f"there are more than {MAX_EVALUATIONS} evaluations", "send them in several requests")
     except Rejected as error:
         return _refused(error)
+    semantic = batch.options.evaluations_semantic
     answers: list[dict[str, Any]] = []
+    if semantic == "execute_all":
+        for first in range(0, len(batch.evaluations), _AT_ONCE):
+            answers += await _evaluate_items(batch.evaluations[first : first + _AT_ONCE], batch, decide, show)
+        return 200, msgspec.json.encode({"evaluations": answers})
     for item in batch.evaluations:
-        answers.append(await _evaluate_item(item, batch, decide))
-        if _is_last(batch.options.evaluations_semantic, permitted=answers[-1]["decision"]):
+        answers.append(await _evaluate_item(item, batch, decide, show))
+        if _is_last(semantic, permitted=answers[-1]["decision"]):
             break
     return 200, msgspec.json.encode({"evaluations": answers})
 
@@ -119,25 +135,9 @@ def metadata(base_url: str) -> bytes:
             "policy_decision_point": base,
             "access_evaluation_endpoint": base + EVALUATION_PATH,
             "access_evaluations_endpoint": base + EVALUATIONS_PATH,
+            **{f"search_{kind}_endpoint": base + path for kind, path in SEARCH_PATHS.items()},
         }
     )
-
-
-def answer(decision: Decision) -> dict[str, Any]:
-    """A decision as the wire has it."""
-    reason = {
-        "policies": [
-            {"id": reason.id, "effect": str(reason.effect), "text": reason.text} for reason in decision.reasons
-        ],
-        "facts": decision.facts,
-        "needed": decision.needed,
-    }
-    context: dict[str, Any] = {"id": decision.id, "snapshot": decision.snapshot, "reason": reason}
-    if decision.errors:
-        context["errors"] = decision.errors
-    if decision.obligations:
-        context["obligations"] = [{"kind": each.kind, "detail": each.detail} for each in decision.obligations]
-    return {"decision": decision.allowed, "context": context}
 
 
 def problem(error: RemitError, status: int) -> bytes:
@@ -153,6 +153,21 @@ def problem(error: RemitError, status: int) -> bytes:
     )
 
 
+def status_of(error: RemitError) -> int:
+    """The HTTP status of an error, as AuthZEN §10.1.2 has it."""
+    match error:
+        case Unavailable():
+            return 503
+        case NotFound():
+            return 404
+        case Denied():
+            return 401 if error.code.startswith("surface.proof.") else 403
+        case Rejected():
+            return 413 if error.code == "access.authzen.too-large" else 400
+        case _:
+            return 500
+
+
 def is_json(content_type: str | None) -> bool:
     """Tell whether a body of this `Content-Type` may be read here."""
     return (content_type or "").partition(";")[0].strip().lower() == JSON_TYPE
@@ -161,7 +176,7 @@ def is_json(content_type: str | None) -> bool:
 def require_json(content_type: str | None) -> None:
     """Raise `Rejected` (`access.authzen.content-type`), which is a 400, for any other type."""
     if not is_json(content_type):
-        _reject("content-type", "the body is not declared as JSON", f"send `Content-Type: {JSON_TYPE}`")
+        reject("content-type", "the body is not declared as JSON", f"send `Content-Type: {JSON_TYPE}`")
 
 
 def echoed_request_id(value: str | None) -> dict[str, str]:
@@ -171,12 +186,19 @@ def echoed_request_id(value: str | None) -> dict[str, str]:
     return {}
 
 
-async def _evaluate_item(item: Any, defaults: WireRequest, decide: Decide) -> dict[str, Any]:
+async def _evaluate_items(
+    items: Sequence[Any], defaults: WireRequest, decide: Decide, show: Show
+) -> list[dict[str, Any]]:
+    """Items whose answers do not depend on one another: decided together, so that they share a sync."""
+    return list(await asyncio.gather(*(_evaluate_item(item, defaults, decide, show) for item in items)))
+
+
+async def _evaluate_item(item: Any, defaults: WireRequest, decide: Decide, show: Show) -> dict[str, Any]:
     """One item of a batch; whatever is wrong with it, the answer is no."""
     try:
-        return answer(await _ask(decide, _request(_convert(item, WireRequest), defaults)))
+        return show(await _ask(decide, request_of(convert(item, WireRequest), defaults)))
     except RemitError as error:
-        told = {"status": _status(error), "code": error.code, "message": error.message}
+        told = {"status": status_of(error), "code": error.code, "message": error.message}
         return {"decision": False, "context": {"error": told}}
 
 
@@ -193,114 +215,6 @@ def _is_last(semantic: Semantic, *, permitted: bool) -> bool:
     return semantic == "permit_on_first_permit" and permitted
 
 
-def _status(error: RemitError) -> int:
-    if isinstance(error, Unavailable):
-        return 503
-    if isinstance(error, NotFound):
-        return 404
-    return 400 if isinstance(error, Rejected) else 500
-
-
 def _refused(error: Rejected) -> Answer:
-    status = 413 if error.code == "access.authzen.too-large" else 400
+    status = status_of(error)
     return status, problem(error, status)
-
-
-# Bytes → request.
-
-
-def _parse(body: bytes) -> Any:
-    """Read I-JSON: UTF-8, no key twice, no lone surrogate, no number that JSON does not have."""
-    if len(body) > MAX_BODY_BYTES:
-        _reject(
-            "too-large", f"the body is larger than {MAX_BODY_BYTES} bytes", "send less context, or several requests"
-        )
-    try:
-        parsed = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_no_constant)
-        if b"\\u" in body:
-            json.dumps(parsed, ensure_ascii=False).encode()
-    except UnicodeError:
-        _reject("malformed", "the body is not well-formed Unicode", "send I-JSON in UTF-8")
-    except (ValueError, RecursionError) as error:
-        what = str(error) if isinstance(error, _NotIJson) else "it cannot be parsed"
-        _reject("malformed", f"the body is not JSON: {what}", "send one JSON object")
-    return parsed
-
-
-class _NotIJson(ValueError):
-    """JSON that two parsers could read differently."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise _NotIJson("a key occurs twice")
-    return made
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise _NotIJson(f"{name} is no number")
-
-
-def _convert(raw: Any, kind: type[W]) -> W:
-    try:
-        return msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        _reject("malformed", f"the request is malformed: {error}", "see AuthZEN 1.0, section 6")
-
-
-def _request(item: WireRequest, defaults: WireRequest) -> Request:
-    """Whole objects override; nothing is merged inside them."""
-    subject, action, resource = (
-        item.subject or defaults.subject,
-        item.action or defaults.action,
-        item.resource or defaults.resource,
-    )
-    if subject is None or action is None or resource is None:
-        missing = "subject" if subject is None else "action" if action is None else "resource"
-        _reject("missing", f"the request has no `{missing}`", "name subject, action and resource")
-    context = item.context if item.context is not None else defaults.context or {}
-    return Request(
-        subject=_entity(subject, "subject"),
-        action=_named(action.name, "action.name"),
-        resource=_entity(resource, "resource"),
-        claimed=_plain_fields({**action.properties, **context}),
-    )
-
-
-def _entity(entity: WireEntity, where: str) -> Entity:
-    return Entity(
-        type=_named(entity.type, f"{where}.type"),
-        id=_named(entity.id, f"{where}.id"),
-        properties=_plain_fields(entity.properties),
-    )
-
-
-def _named(text: str, where: str) -> str:
-    if not text or len(text) > MAX_NAME:
-        _reject("malformed", f"`{where}` is empty or longer than {MAX_NAME} characters", "name it by its id")
-    return text
-
-
-def _plain_fields(fields: Mapping[str, Any], depth: int = 0) -> dict[str, Json]:
-    for name in fields:
-        if len(name) > MAX_NAME or not all(character < "\ud800" for character in name):
-            _reject("malformed", "a property has a name that a record cannot hold", "use short, plain names")
-    return {name: _plain(value, depth) for name, value in fields.items()}
-
-
-def _plain(value: Any, depth: int) -> Json:
-    """What a record can hold: a fraction, or an integer beyond 2⁵³−1, is kept as its text."""
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) > _EXACT_INTEGER):
-        return str(value)
-    if isinstance(value, (list, dict)):
-        if depth >= _MAX_DEPTH:
-            _reject("malformed", f"a property is nested deeper than {_MAX_DEPTH}", "send flat properties")
-        if isinstance(value, list):
-            return [_plain(item, depth + 1) for item in value]
-        return _plain_fields(value, depth + 1)
-    return value  # type: ignore[no-any-return]
-
-
-def _reject(what: str, message: str, next_step: str) -> NoReturn:
-    raise Rejected(f"access.authzen.{what}", message, next_step=next_step)

@@ -19,10 +19,12 @@ from starlette.requests import Request
 from remit.governance.signatures import HEADER
 from remit.kernel.errors import Denied, Rejected
 from remit.surface.api.route import Caller
+from remit.surface.peers import address_of_peer
 
 if TYPE_CHECKING:
     from remit.surface.context import Surface
     from remit.surface.peers import PeerIdentity
+    from remit.trust.model import PresentedSvid
 
 COOKIE = "remit_session"
 _SAFE = ("GET", "HEAD")
@@ -31,6 +33,8 @@ _SAFE = ("GET", "HEAD")
 async def authenticate(surface: Surface, request: Request, raw: bytes, *, public: bool) -> Caller:
     """The caller of `request`; raises `Denied` (`surface.proof.missing`, `surface.peer.refused`, …)."""
     via = request.scope["state"].get("via", "tcp")
+    if via == "mtls":
+        return _workload(request, public=public)
     caller = await _local(surface, request) if via == "admin.sock" else _remote(surface, request, public=public)
     header = request.headers.get(HEADER)
     if header is None or not caller.administrates:
@@ -52,6 +56,18 @@ async def _local(surface: Surface, request: Request) -> Caller:
             next_step="run the command from a shell of your own",
         )
     return Caller(via="admin.sock", uid=peer.uid, pid=peer.pid)
+
+
+def _workload(request: Request, *, public: bool) -> Caller:
+    """A peer of the listener of agents and workloads, by the certificate that its handshake proved."""
+    svid: PresentedSvid | None = request.scope["state"].get("svid")
+    if svid is None and not public:
+        raise Denied(
+            "surface.proof.missing",
+            "this needs an X.509-SVID of the caller",
+            next_step="connect with a certificate from the Workload API",
+        )
+    return Caller(via="mtls", svid=svid, source=address_of_peer(request.scope.get("client")))
 
 
 def _remote(surface: Surface, request: Request, *, public: bool) -> Caller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,9 +14,11 @@ from remit.kernel.errors import Denied, Rejected
 if TYPE_CHECKING:
     from remit.governance.signatures import Approver
     from remit.surface.context import Surface
+    from remit.trust.model import PresentedSvid
     from remit.wiring import ControlPlane
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
+_CENTURY = 100 * 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,18 +26,24 @@ class Caller:
     """Who calls, as the listener proved it: never what the request says of itself."""
 
     via: str
-    """`admin.sock`, `console` or `tcp`."""
+    """`admin.sock`, `console`, `tcp` or `mtls`."""
     uid: int | None = None
     pid: int | None = None
     session: str | None = None
     approver: Approver | None = None
     """The registered person whose own credential signed this very request."""
+    svid: PresentedSvid | None = None
+    """The X.509-SVID of the peer, verified, where the listener asked for one (`mtls`)."""
+    source: str = ""
+    """The network address that the connection comes from (`mtls`)."""
 
     @property
     def actor(self) -> str:
         """How the ledger names the caller."""
         if self.approver is not None:
             return f"person:{self.approver.name}"
+        if self.svid is not None:
+            return str(self.svid.spiffe_id)
         return f"local:uid:{self.uid}" if self.uid is not None else f"{self.via}:anonymous"
 
     @property
@@ -52,7 +61,9 @@ class Call:
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: Any = None
-    raw: bytes = b""
+    raw: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    """Every value of each header, by its name in lower case: what the caller says, of which nothing is proof."""
 
     @property
     def control(self) -> ControlPlane:
@@ -68,6 +79,16 @@ class Call:
                 next_step="enrol with `remit people enrol NAME`, then repeat the command",
             )
         return self.caller.approver
+
+    def require_svid(self) -> PresentedSvid:
+        """The verified X.509-SVID of the peer; `Denied` (`surface.proof.missing`) where there is none."""
+        if self.caller.svid is None:
+            raise Denied(
+                "surface.proof.missing",
+                "this needs an X.509-SVID of the caller",
+                next_step="connect by mutual TLS to the listener of agents and workloads",
+            )
+        return self.caller.svid
 
     def integer(self, key: str, default: int, *, most: int) -> int:
         """A whole number of the query, from 0 to `most`."""
@@ -115,7 +136,14 @@ class Route:
     """Query parameters and what they mean."""
     public: bool = False
     """Answered without proof on every listener."""
+    mtls: bool = False
+    """Answered on the listener of agents and workloads as well, to any verified SVID (`Call.require_svid`)."""
     tag: str = ""
+
+
+def seconds_of(number: int) -> timedelta:
+    """A span that a body says in whole seconds; one that no clock could count is cut to a century."""
+    return timedelta(seconds=max(-_CENTURY, min(_CENTURY, number)))
 
 
 def decode_body(kind: type[Any] | None, raw: bytes) -> Any:
@@ -124,7 +152,7 @@ def decode_body(kind: type[Any] | None, raw: bytes) -> Any:
         return None
     try:
         return msgspec.json.decode(raw or b"{}", type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejected("surface.body.invalid", f"the body is not what this operation takes: {error}") from None
 
 
@@ -137,6 +165,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     next_step: str
     retry_after_seconds: float | msgspec.UnsetType = msgspec.UNSET
+
+
+def _operation(route: Route) -> str:
+    """A name of the operation that no other has: what is done, where, to what."""
+    return f"{route.method.lower()}_{route.handler.__module__.rpartition('.')[2]}_{route.handler.__name__}"
 
 
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
@@ -152,7 +185,7 @@ def openapi(routes: list[Route], *, version: str) -> dict[str, Any]:
         path = route.path.replace(":path}", "}")
         operation: dict[str, Any] = {
             "summary": route.summary,
-            "operationId": f"{route.method.lower()}_{route.handler.__name__}",
+            "operationId": _operation(route),
             "tags": [route.tag] if route.tag else [],
             "parameters": [
                 {"name": part.strip("{}"), "in": "path", "required": True, "schema": {"type": "string"}}

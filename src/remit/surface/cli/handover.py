@@ -1,9 +1,7 @@
 """How credentials reach a task: private files that end with it, and an environment that points at them.
 
-PostgreSQL clients find theirs by `PGPASSFILE` and `PGSERVICEFILE` (`psql service=TARGET`), and for a single need by
-`PG*` as well. Every need has a `TARGET.json` beside them. Only with `--env` is a secret in the environment.
-
-Spec: libpq "The Password File", "The Connection Service File", "Environment Variables".
+What a system's own clients read is said by its broker (`Presentation`); nothing here knows a system by name.
+Every need has a `LABEL.json` beside: its own name, or `TARGET-ROLE`. Only with `--env` is a secret in the environment.
 """
 
 from __future__ import annotations
@@ -13,26 +11,19 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+
+from remit.access.brokers.presentation import DIRECTORY, Presentation
+from remit.kernel.errors import Rejected
 
 _PREFIX = "remit-run-"
 _MINE = re.compile(r"remit-run-([0-9]+)-[A-Za-z0-9_]+")
-_STALE = frozenset(
-    "PGPASSWORD PGHOSTADDR PGSERVICE PGPASSFILE PGSERVICEFILE PGHOST PGPORT PGDATABASE PGUSER".split()  # noqa: SIM905
-)
-"""Of the caller's environment: a static password there would win over the lease."""
-_SETTINGS = {
-    "host": "PGHOST",
-    "port": "PGPORT",
-    "dbname": "PGDATABASE",
-    "user": "PGUSER",
-    "sslmode": "PGSSLMODE",
-    "sslrootcert": "PGSSLROOTCERT",
-}
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_SECTION = re.compile(r"(?m)^(?=\[)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +38,18 @@ class Handed:
     settings: Mapping[str, str]
     secret: str
     fail_safe: bool
+    presentation: Presentation = field(default_factory=Presentation)
+    name: str = ""
+    """What the caller called the need; empty where it has no name of its own."""
+
+    @property
+    def label(self) -> str:
+        """How it is asked for: its name, or `TARGET-ROLE`."""
+        return self.name or f"{self.target}-{self.role}"
+
+    def document(self) -> dict[str, object]:
+        """What `LABEL.json` says: a secret."""
+        return {"need": self.need, "lease": self.lease, "settings": dict(self.settings), "secret": self.secret}
 
     def __repr__(self) -> str:
         return f"Handed(lease={self.lease!r})"
@@ -62,13 +65,26 @@ class Handover:
 
     def write(self, credentials: Sequence[Handed]) -> None:
         """Write every credential in the forms that its clients read, 0600 each."""
-        postgres = [one for one in credentials if one.system == "postgres"]
-        if postgres:
-            self._file("pgpass", "".join(line for one in postgres for line in _pgpass_lines(one)))
-            self._file("pg_service.conf", "".join(_service(name, one) for name, one in _services(postgres)))
+        for name in sorted({name for one in credentials for name in one.presentation.files}):
+            texts = [one.presentation.files[name] for one in credentials if name in one.presentation.files]
+            self._file(name, _joined(texts).replace(DIRECTORY, str(self.path)))
         for one in credentials:
-            document = {"need": one.need, "lease": one.lease, "settings": dict(one.settings), "secret": one.secret}
-            self._file(f"{one.target}-{one.role}.json", json.dumps(document))
+            self._file(f"{one.label}.json", json.dumps(one.document()))
+
+    def file(self, one: Handed, name: str = "") -> str:
+        """The path of one file of a credential, written when it is first asked for; without a name its document."""
+        text = one.presentation.files.get(name) if name else json.dumps(one.document())
+        if text is None:
+            raise Rejected(
+                "surface.handover.file",
+                f"the credential `{one.label}` has no file `{name[:64]}`",
+                next_step="it has " + (", ".join(f"`{each}`" for each in one.presentation.files) or "none"),
+            )
+        folder = self.path / one.lease
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if not (folder / (name or "credential.json")).exists():
+            self._file(name or "credential.json", text.replace(DIRECTORY, str(folder)), folder)
+        return str(folder / (name or "credential.json"))
 
     def link(self, path: str, handle: int) -> str:
         """A name for an open script, under which an interpreter opens that very file; its last part is the script's.
@@ -81,30 +97,46 @@ class Handover:
         link.symlink_to(f"/proc/self/fd/{handle}")
         return str(link)
 
-    def environment(self, credentials: Sequence[Handed], base: Mapping[str, str], *, secrets: bool) -> dict[str, str]:
-        """The task's environment: what the caller's had, without stale credentials, with pointers to these."""
-        env = dict(base)
+    def environment(
+        self,
+        credentials: Sequence[Handed],
+        base: Mapping[str, str],
+        *,
+        secrets: bool | Collection[str] = False,
+        files: bool = True,
+    ) -> dict[str, str]:
+        """The task's environment: what the caller's had, without stale credentials, with pointers to these.
+
+        `secrets` says which labels come with their secret: all, none, or those named. Raises `Rejected`
+        (`surface.handover.environment`) for one that has no form there, while `files` says that there is no other way.
+        """
+        stale = {name for one in credentials for name in one.presentation.stale}
+        env = {name: value for name, value in base.items() if name not in stale}
         env["REMIT_CREDENTIALS"] = str(self.path)
-        postgres = [one for one in credentials if one.system == "postgres"]
-        if postgres:
-            for name in _STALE:
-                env.pop(name, None)
-            env["PGPASSFILE"] = str(self.path / "pgpass")
-            env["PGSERVICEFILE"] = str(self.path / "pg_service.conf")
-        if len(credentials) == 1 and postgres:
-            env |= {name: postgres[0].settings[key] for key, name in _SETTINGS.items() if key in postgres[0].settings}
-            if secrets:
-                env["PGPASSWORD"] = postgres[0].secret
-        elif secrets:
-            env |= {name: _url(one) for name, one in _variables(credentials)}
+        if files:
+            env |= {name: str(self.path / file) for name, file in _agreed(credentials).items()}
+        of_system = Counter(one.system for one in credentials)
+        for one, variable in zip(credentials, _variables(credentials), strict=True):
+            shown, asked = one.presentation, secrets if isinstance(secrets, bool) else one.label in secrets
+            alone = of_system[one.system] == 1
+            env |= shown.variables if alone else {}
+            if not asked:
+                continue
+            env |= shown.secrets if alone else {}
+            if shown.url and (one.name or len(credentials) > 1 or not shown.secrets):
+                env[variable] = shown.url
+            elif not files and not (alone and shown.secrets):
+                raise _no_variable(one.label)
         return env
 
     def close(self) -> None:
         """Remove the directory and what is in it; works twice."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _file(self, name: str, text: str) -> None:
-        handle = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    def _file(self, name: str, text: str, folder: Path | None = None) -> None:
+        if not _FILE.fullmatch(name):
+            raise Rejected("surface.handover.file", f"`{name[:64]}` is no plain name of a file")
+        handle = os.open((folder or self.path) / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
 
@@ -131,51 +163,41 @@ def _remove_abandoned(parent: Path) -> None:
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def _pgpass_lines(one: Handed) -> list[str]:
-    """One line for the host as it is given, one more for a Unix socket, which libpq may look up as `localhost`."""
-    host = one.settings.get("host", "*")
-    hosts = [host, "localhost"] if host.startswith("/") else [host]
-    user = one.settings.get("user", "*")
-    port = one.settings.get("port", "*")
-    return [":".join(_escaped(part) for part in (each, port, "*", user, one.secret)) + "\n" for each in hosts]
+def _joined(texts: Sequence[str]) -> str:
+    """One file of what several credentials say; of two sections with the same head the first stays."""
+    parts: list[str] = []
+    heads: set[str] = set()
+    for text in texts:
+        for part in _SECTION.split(text):
+            head = part.partition("\n")[0]
+            if not head.startswith("[") or head not in heads:
+                parts.append(part)
+            heads.add(head)
+    return "".join(parts)
 
 
-def _escaped(part: str) -> str:
-    return part.replace("\\", "\\\\").replace(":", "\\:")
-
-
-def _services(credentials: Sequence[Handed]) -> list[tuple[str, Handed]]:
-    """`TARGET` for the first need on a target, and `TARGET-ROLE` for every one."""
-    named: dict[str, Handed] = {}
+def _agreed(credentials: Sequence[Handed]) -> dict[str, str]:
+    """Variable → file, without those variables for which two credentials name different files."""
+    files: dict[str, set[str]] = {}
     for one in credentials:
-        named.setdefault(one.target, one)
-    for one in credentials:
-        named.setdefault(f"{one.target}-{one.role}", one)
-    return list(named.items())
+        for name, file in one.presentation.pointers.items():
+            files.setdefault(name, set()).add(file)
+    return {name: file for name, (file, *others) in files.items() if not others}
 
 
-def _service(name: str, one: Handed) -> str:
-    lines = [f"{key}={value}" for key, value in one.settings.items() if "\n" not in value]
-    return "\n".join((f"[{name}]", *lines, ""))
-
-
-def _variables(credentials: Sequence[Handed]) -> list[tuple[str, Handed]]:
-    """`ORDERS_URL`, or `ORDERS_READ_URL` where a target is needed in more than one role."""
+def _variables(credentials: Sequence[Handed]) -> list[str]:
+    """`ORDERS_URL`; `ORDERS_READ_URL` where a target is needed in more than one role; `NAME_URL` where it is named."""
     targets = [one.target for one in credentials]
-    named = []
-    for one in credentials:
-        stem = one.target if targets.count(one.target) == 1 else f"{one.target}_{one.role}"
-        named.append((re.sub(r"[^A-Z0-9]", "_", stem.upper()) + "_URL", one))
-    return named
+    stems = [
+        one.name or (one.target if targets.count(one.target) == 1 else f"{one.target}_{one.role}")
+        for one in credentials
+    ]
+    return [re.sub(r"[^A-Z0-9]", "_", stem.upper()) + "_URL" for stem in stems]
 
 
-def _url(one: Handed) -> str:
-    settings = dict(one.settings)
-    host, port = settings.pop("host", ""), settings.pop("port", "")
-    user, database = settings.pop("user", ""), settings.pop("dbname", "")
-    scheme = "postgresql" if one.system == "postgres" else one.system
-    where = quote(host, safe="") + (f":{port}" if port else "")
-    rest = "&".join(f"{key}={quote(value, safe='')}" for key, value in settings.items())
-    return f"{scheme}://{quote(user, safe='')}:{quote(one.secret, safe='')}@{where}/{quote(database, safe='')}" + (
-        f"?{rest}" if rest else ""
+def _no_variable(label: str) -> Rejected:
+    return Rejected(
+        "surface.handover.environment",
+        f"the credential `{label[:80]}` cannot be handed over in the environment alone: its clients read files",
+        next_step="hand it over by `--handover file` or `--handover socket`",
     )

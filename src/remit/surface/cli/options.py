@@ -43,3 +43,15 @@ class Scanning(Where):
     """Which installation, and how to print what a scan found."""
 
     format: Annotated[ScanFormat, Parameter(name=["--format", "-o"], help="How to print the result.")] = "table"
+
+
+@Parameter(name="*", group=_COMMON)
+@dataclass(frozen=True, kw_only=True)
+class Reading(Scanning):
+    """Which installation, how to print, and how a source is read."""
+
+    dry_run: Annotated[bool, Parameter(help="Read, and show counts and a sample; write nothing.", negative=())] = False
+    diff: Annotated[bool, Parameter(help="List what is new, gone and changed since the last run.", negative=())] = False
+    watch: Annotated[
+        int, Parameter(help="Read again every so many seconds, until Ctrl-C; print what changed, and nothing else.")
+    ] = 0

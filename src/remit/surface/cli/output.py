@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -56,9 +56,14 @@ def emit(value: Any, format: ScanFormat) -> None:
 
 
 def show_table(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str]], *, title: str = "", empty: str = "nothing"
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[tuple[str, str]],
+    *,
+    title: str = "",
+    empty: str = "nothing",
+    wrap: Collection[str] = (),
 ) -> None:
-    """Print rows as a table; `columns` are (key, heading)."""
+    """Print rows as a table; `columns` are (key, heading). What does not fit is cut, in columns of `wrap` wrapped."""
     out = console()
     if not rows:
         out.print(f"[dim]{empty}[/dim]")
@@ -67,22 +72,28 @@ def show_table(
 
     cells = [[_cell(row.get(key)) for key, _ in columns] for row in rows]
     widths = _fit(
-        [max(len(heading), *(row[at].cell_len for row in cells)) for at, (_, heading) in enumerate(columns)], out.width
+        [max(len(heading), *(row[at].cell_len for row in cells)) for at, (_, heading) in enumerate(columns)],
+        out.width - len(columns) + 2,  # rich leaves two between columns
+        [at for at, (key, _) in enumerate(columns) if key in wrap],
     )
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for width, (_, heading) in zip(widths, columns, strict=True):
-        table.add_column(heading, overflow="ellipsis", no_wrap=True, width=width)
+    for width, (key, heading) in zip(widths, columns, strict=True):
+        wrapped = key in wrap
+        table.add_column(heading, overflow="fold" if wrapped else "ellipsis", no_wrap=not wrapped, width=width)
     for row in cells:
         table.add_row(*row)
     out.print(table)
 
 
-def _fit(widths: list[int], room: int) -> list[int]:
-    """Shrink the widest columns until the table fits; ids and short words stay whole for as long as possible."""
+def _fit(widths: list[int], room: int, wrapped: Sequence[int] = ()) -> list[int]:
+    """Shrink the widest columns until the table fits; ids and short words stay whole for as long as possible.
+
+    Those that are `wrapped` give way first: they lose nothing by it.
+    """
     widths = [min(width, 90) for width in widths]
-    while sum(widths) + len(widths) > room and max(widths) > _NARROWEST:
-        widest = widths.index(max(widths))
-        widths[widest] -= 1
+    for given in (wrapped, range(len(widths))):
+        while sum(widths) + len(widths) > room and max((widths[at] for at in given), default=0) > _NARROWEST:
+            widths[max(given, key=lambda at: widths[at])] -= 1
     return widths
 
 
@@ -99,9 +110,18 @@ def visible(text: str) -> str:
 
 def plain(value: object) -> str:
     """`value` within our own markup: its brackets are brackets."""
-    from rich.markup import escape
+    from rich.markup import RE_TAGS, escape
 
-    return escape(visible(str(value)))
+    text, parts, end = visible(str(value)), [], 0
+    for tag in RE_TAGS.finditer(text):
+        parts += [_untagged(text[end : tag.start()]), tag.group()]
+        end = tag.end()
+    return escape("".join((*parts, _untagged(text[end:]))))
+
+
+def _untagged(text: str) -> str:
+    """Text in which nothing looks like a tag: rich takes a backslash before a bracket away all the same."""
+    return text.replace("\\[", "\\\\[")
 
 
 def _cell(value: Any) -> Any:

@@ -106,6 +106,21 @@ def signed_headers(key: PersonKey, audience: str, method: str, path: str, body: 
     return {HEADER: encode_signed(signed)}
 
 
+def signature_of(admin: Admin, path: str, body: Any) -> str:
+    """This person's signature over one POST, as the header carries it: for approving where the key is not."""
+    from remit.governance.signatures import HEADER
+
+    about: dict[str, Any] = admin.get("/api/v1/people/about")
+    key = load_key(about["instance"])
+    if key is None:
+        raise Misconfigured(
+            "surface.person.key_missing",
+            f"there is no key at `{key_path(about['instance'])}`",
+            next_step="enrol with `remit people enrol NAME`",
+        )
+    return signed_headers(key, about["instance"], "POST", path, msgspec.json.encode(body))[HEADER]
+
+
 def _enrol_first(admin: Admin, instance: str) -> PersonKey:
     from remit.surface.cli.output import plain, say
 

@@ -2,8 +2,8 @@
 
 1. CMD is opened once; a child is forked that waits, and dies with this process;
 2. the agent is asked over `agent.sock`: it looks at the child and at the opened file, decides and grants;
-3. the credentials go into private files, and the child is released to execute that very file;
-4. signals are passed on; when the child ends the agent revokes, and says what proved it.
+3. the credentials go into private files, the environment or a socket, and the child is released to execute that file;
+4. signals are passed on; when the child ends what it left behind ends, the agent revokes, and says what proved it.
 
 The exit code is CMD's own, 128 + N for signal N, 125 when Remit refuses, 126 and 127 when CMD cannot be executed or
 found. Imports little before the fork, and the gRPC client only after it.
@@ -11,107 +11,48 @@ found. Imports little before the fork, and the gRPC client only after it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import signal
-import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from remit.access.tasks.command import Command, open_command
 from remit.kernel.errors import NotFound, Rejected, RemitError, Unavailable
+from remit.surface.agent.tree import Tree
+from remit.surface.cli.run_options import REFUSED, Options, parse
+from remit.surface.cli.run_report import note, report, say, say_error, show_plan
 from remit.surface.cli.waiting_child import FORWARDED, NOT_EXECUTABLE, NOT_FOUND, WaitingChild
 
 if TYPE_CHECKING:
     from remit.surface.agent.tasks_wire import tasks_pb2
+    from remit.surface.cli.handover import Handed
+    from remit.surface.cli.run_socket import HandoverSocket
 
-REFUSED = 125
 _ARGUMENT_BYTES = 32 * 1024
 _PROOF_SECONDS = 30.0
 _ANSWER_SECONDS = 5.0
 _REAP_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What was asked for."""
-
-    task: str
-    needs: tuple[str, ...]
-    argv: tuple[str, ...]
-    socket: Path
-    env: bool = False
-    dry_run: bool = False
-    quiet: bool = False
-    json: bool = False
-    life_seconds: int = 0
-    reason: str = ""
-
-
 def main(argv: Sequence[str]) -> int:
     """Run what the command line says; returns the exit code."""
-    return run(parse(argv))
+    if argv[:1] == ["github"]:
+        from remit.surface.cli.run_github import main as run_github
 
+        return run_github(argv[1:])
+    if argv[:1] == ["kubernetes"]:
+        from remit.surface.cli.run_kubernetes import main as run_kubernetes
 
-def parse(argv: Sequence[str]) -> Options:
-    """Read the command line; a usage error ends the process with code 125, as every refusal of ours does."""
-    head, tail = _split(argv)
-    parser = _Parser(prog="remit run", allow_abbrev=False, add_help=False)
-    parser.add_argument("--task", required=True)
-    parser.add_argument("--need", action="append", default=[])
-    parser.add_argument("--env", action="store_true")
-    parser.add_argument("--dry-run", action="store_true")
-    parser.add_argument("--quiet", action="store_true")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
-    parser.add_argument("--ttl", type=_seconds, default=0)
-    parser.add_argument("--reason", default="")
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("REMIT_DATA") or ".remit"))
-    parser.add_argument("--socket-dir", type=Path)
-    said = parser.parse_args(head)
-    if not tail:
-        parser.error("no command: write it after `--`")
-    named = os.environ.get("REMIT_AGENT_SOCK", "")
-    given = any(word.split("=")[0] in ("--data", "--socket-dir") for word in head)
-    socket = Path(named) if named and not given else (said.socket_dir or said.data) / "agent.sock"
-    return Options(
-        task=said.task,
-        needs=tuple(said.need),
-        argv=tuple(tail),
-        socket=socket,
-        env=said.env,
-        dry_run=said.dry_run,
-        quiet=said.quiet,
-        json=said.format == "json",
-        life_seconds=said.ttl,
-        reason=said.reason,
-    )
+        return run_kubernetes(argv[1:])
+    options = parse(argv)
+    if options.matrix:
+        from remit.surface.cli.run_matrix import run_matrix
 
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        _say(f"remit: {message}")
-        _say("  → remit run --task NAME --need SYSTEM://TARGET?role=ROLE -- CMD")
-        raise SystemExit(REFUSED)
-
-
-def _split(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    if "--" not in argv:
-        return argv, ()
-    at = list(argv).index("--")
-    return argv[:at], argv[at + 1 :]
-
-
-def _seconds(text: str) -> int:
-    """`90`, `90s`, `30m`, `2h`."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
-    if not number.isdecimal() or not 0 < int(number) * units[unit] <= 43_200:
-        raise argparse.ArgumentTypeError(f"`{text}` is no time between 1s and 12h")
-    return int(number) * units[unit]
+        return run_matrix(options, argv)
+    return run(options)
 
 
 def run(options: Options) -> int:
@@ -128,7 +69,7 @@ def run(options: Options) -> int:
 
             if register(options.task, options.argv, options.socket, quiet=options.quiet):
                 return _run_again(options)
-        _say_error(error)
+        say_error(error)
         return REFUSED
 
 
@@ -136,7 +77,7 @@ def _run_again(options: Options) -> int:
     try:
         return _run_once(options)
     except RemitError as error:
-        _say_error(error)
+        say_error(error)
         return REFUSED
 
 
@@ -144,23 +85,28 @@ def _run_once(options: Options) -> int:
     try:
         command = open_command(options.argv, os.environ.get("PATH", os.defpath))
     except RemitError as error:
-        _say_error(error)
+        say_error(error)
         return NOT_FOUND if isinstance(error, NotFound) else NOT_EXECUTABLE
     child = WaitingChild(command)
+    tree = Tree()
     try:
-        return asyncio.run(_Supervisor(options, command, child).supervise())
+        tree.take(child.pidfd)
+        return asyncio.run(_Supervisor(options, command, child, tree).supervise())
     finally:
         child.close()
+        tree.close()
         command.close()
 
 
 class _Supervisor:
     """One run, from the question to the proof."""
 
-    def __init__(self, options: Options, command: Command, child: WaitingChild) -> None:
+    def __init__(self, options: Options, command: Command, child: WaitingChild, tree: Tree) -> None:
         self._options = options
         self._command = command
         self._child = child
+        self._tree = tree
+        self._fetching: asyncio.Future[Any] | None = None
         self._released = False
         self._interrupted = 0
 
@@ -188,7 +134,7 @@ class _Supervisor:
                     raise unreachable(self._options.socket)
                 answer = asking.result()
                 if answer.HasField("planned"):
-                    return self._show_plan(answer.planned)
+                    return show_plan(self._options, self._command.argv, answer.planned, self._tree.told())
                 return await self._go(stream, wire, answer.granted, ended)
         finally:
             channel.close()
@@ -208,135 +154,130 @@ class _Supervisor:
             dry_run=options.dry_run,
             life_seconds=options.life_seconds,
             reason=options.reason,
+            lazy=options.lazy,
+            proof=options.proof,
+            proof_token=await job_token(options) if options.proof else "",
         )
         answer: tasks_pb2.RunResponse = await stream.ask(wire.RunRequest(begin=begin), self._options.socket)
         if answer.HasField("refused"):
-            said = answer.refused
-            raise Rejected(said.code, said.message, next_step=said.next_step)
+            raise refusal(answer.refused)
         return answer
 
     async def _go(self, stream: Any, wire: Any, granted: Any, ended: asyncio.Future[None]) -> int:
         """Hand over, release, wait for the end, and for the proof of it."""
-        from remit.surface.cli.handover import Handed, Handover
+        from remit.surface.cli.handover import Handover
 
-        credentials = [
-            Handed(
-                need=one.need,
-                lease=one.lease,
-                system=one.system,
-                target=one.target,
-                role=one.role,
-                settings=dict(one.settings),
-                secret=one.secret,
-                fail_safe=one.fail_safe,
-            )
-            for one in granted.credentials
-        ]
+        options = self._options
         handover = Handover(pid=os.getpid())
+        following = asyncio.ensure_future(self._follow(stream))
+        door: HandoverSocket | None = None
         try:
-            handover.write(credentials)
-            env = handover.environment(credentials, os.environ, secrets=self._options.env)
-            env |= {"REMIT_TASK": self._options.task, "REMIT_GRANT": granted.grant}
+            held = [read(one, name) for one, name in zip(granted.credentials, options.names, strict=False)]
+            files = options.handover == "file"
+            if files:
+                handover.write(held)
+            env = handover.environment(held, os.environ, secrets=options.env, files=files)
+            env |= {"REMIT_TASK": options.task, "REMIT_GRANT": granted.grant}
+            if options.handover.startswith("socket"):
+                door = await self._open_door(handover.path, held, stream, wire)
+                env["REMIT_SOCKET"] = str(door.path)
             script = ""
             if self._command.script >= 0:
                 env["REMIT_SCRIPT"] = self._command.script_path
                 script = handover.link(self._command.script_path, self._command.script)
-            for one in credentials:
+            for one in held:
                 if not one.fail_safe:
-                    self._note(f"the lease on `{one.target}` is not fail-safe: that target ends no session by itself")
+                    note(
+                        options, f"the lease on `{one.target}` is not fail-safe: that target ends no session by itself"
+                    )
             if self._interrupted:
                 self._child.kill()
-            trouble = self._child.release(env, script=script)
+            trouble = self._child.release(env, script=script, keep=options.tree == "wait")
             self._released = True
             if trouble:
-                _say(f"remit: the command cannot be executed: {trouble}")
+                say(f"remit: the command cannot be executed: {trouble}")
             await stream.tell(wire.RunRequest(started=wire.Started()))
-            following = asyncio.ensure_future(self._follow(stream))
             while not ended.done():
                 await asyncio.wait({ended}, timeout=_REAP_SECONDS)
                 self._child.reap_adopted()
             code = self._child.reap()
+            kind = self._tree.kind
+            self._tree.close()
             self._child.end_adopted()
             await stream.tell(wire.RunRequest(ended=wire.Ended(exit_code=code)))
         finally:
+            if door is not None:
+                door.close()
             handover.close()
-        await self._await_proof(following, granted, code)
+        await self._await_proof(following, granted, code, kind)
         return code
+
+    async def _open_door(self, folder: Path, held: Sequence[Handed], stream: Any, wire: Any) -> HandoverSocket:
+        """Serve the credentials to descendants of the child; those of a lazy run are asked for on the way."""
+        from remit.surface.cli.run_socket import HandoverSocket
+
+        options = self._options
+        labels = options.labels
+        known = dict(zip(labels, held, strict=False))
+
+        async def fetch(label: str) -> Handed:
+            if label not in known:
+                at = labels.index(label)
+                granted = await self._fetch(stream, wire, options.needs[at])
+                known[label] = read(granted.credentials[0], options.names[at])
+            return known[label]
+
+        once = options.handover == "socket-once"
+        door = HandoverSocket(folder, labels, fetch, root=self._child.pid, once=once)
+        await door.start()
+        return door
+
+    async def _fetch(self, stream: Any, wire: Any, need: str) -> Any:
+        """Ask the agent for one need of a lazy run; the socket asks for one at a time."""
+        from remit.access.targets import parse_need
+
+        self._fetching = asyncio.get_running_loop().create_future()
+        await stream.tell(wire.RunRequest(fetch=wire.Fetch(need=need)))
+        try:
+            async with asyncio.timeout(_PROOF_SECONDS):
+                granted = await self._fetching
+            if granted.credentials[0].need != str(parse_need(need)):
+                raise unreachable(self._options.socket)  # an answer that came too late for who asked before
+            return granted
+        except TimeoutError:
+            raise unreachable(self._options.socket) from None
+        finally:
+            self._fetching = None
 
     async def _follow(self, stream: Any) -> Any:
         """Read until the proof; `None` when the agent goes away before it."""
         while (message := await stream.next()) is not None:
-            if message.HasField("withdrawn"):
+            waiting = self._fetching if self._fetching is not None and not self._fetching.done() else None
+            if message.HasField("granted") and waiting is not None:
+                waiting.set_result(message.granted)
+            elif message.HasField("refused") and waiting is not None:
+                waiting.set_exception(refusal(message.refused))
+            elif message.HasField("withdrawn"):
                 gone = message.withdrawn
-                self._note(f"the credential for `{gone.need}` was withdrawn: {gone.reason}")
+                note(self._options, f"the credential for `{gone.need}` was withdrawn: {gone.reason}")
             elif message.HasField("revoked"):
                 return message.revoked
+        if self._fetching is not None and not self._fetching.done():
+            self._fetching.set_exception(unreachable(self._options.socket))
         return None
 
-    async def _await_proof(self, following: asyncio.Future[Any], granted: Any, code: int) -> None:
+    async def _await_proof(self, following: asyncio.Future[Any], granted: Any, code: int, tree: str) -> None:
         try:
             async with asyncio.timeout(_PROOF_SECONDS):
                 revoked = await following
         except TimeoutError:
             revoked = None
         if revoked is None:
-            self._note("the agent went away; it revokes when it is back, and the credentials run out by themselves")
-        self._report(granted, revoked, code)
-
-    def _report(self, granted: Any, revoked: Any, code: int) -> None:
-        outcomes = [] if revoked is None else list(revoked.outcomes)
-        if self._options.json:
-            import json
-
-            from google.protobuf.json_format import MessageToDict
-
-            leases = [MessageToDict(one, preserving_proto_field_name=True) for one in outcomes]
-            said = {"grant": granted.grant, "identity": granted.identity, "exit_code": code, "leases": leases}
-            _say(json.dumps(said))
-            return
-        for one in outcomes:
-            if one.state in ("revoked", "failed"):
-                took = f" in {one.duration_us / 1000:.0f} ms" if one.duration_us else ""
-                ended = f", {one.sessions_ended} sessions ended" if one.sessions_ended else ""
-                proof = f": refused with `{one.refusal}`" if one.refusal else ""
-                self._note(f"revoked {one.principal} on {one.target}{took}{ended}{proof}")
-                for left in one.left_behind:
-                    self._note(f"  left behind: {left}")
-            elif one.state == "unproved":
-                _say(f"remit: revoked {one.principal} on {one.target}, but not proved: {one.trouble}")
-            else:
-                _say(f"remit: {one.principal} on {one.target} is NOT contained yet: {one.trouble or 'still trying'}")
-                _say("  → remit leases")
-
-    def _show_plan(self, planned: Any) -> int:
-        import json
-
-        plan = {
-            "task": self._options.task,
-            "identity": planned.identity,
-            "task_digest": planned.task_digest,
-            "command": list(self._command.argv),
-            "needs": [
-                {
-                    "need": one.need,
-                    "allowed": one.allowed,
-                    "decision": one.decision,
-                    "reasons": list(one.reasons),
-                    "needed": list(one.needed),
-                }
-                for one in planned.verdicts
-            ],
-        }
-        if self._options.json:
-            sys.stdout.write(json.dumps(plan) + "\n")
-        else:
-            lines = [f"task {self._options.task} as {planned.identity} ({planned.task_digest})"]
-            for one in planned.verdicts:
-                lines.append(f"  {'allowed' if one.allowed else 'DENIED '} {one.need}")
-                lines += [f"          because {reason}" for reason in one.reasons]
-                lines += [f"          needs {needed}" for needed in one.needed]
-            sys.stdout.write("\n".join((*lines, "nothing was minted, nothing was run", "")))
-        return 0 if all(one.allowed for one in planned.verdicts) else REFUSED
+            note(
+                self._options,
+                "the agent went away; it revokes when it is back, and the credentials run out by themselves",
+            )
+        report(self._options, granted, revoked, code, tree)
 
     # Signals and the child.
 
@@ -376,10 +317,6 @@ class _Supervisor:
         elif personal and self._child.exit_code is None:
             self._child.kill(number)
 
-    def _note(self, text: str) -> None:
-        if not self._options.quiet and not self._options.json:
-            _say(f"remit: {text}")
-
 
 def unreachable(path: Path) -> Unavailable:
     """Nobody serves the agent's socket."""
@@ -390,12 +327,41 @@ def unreachable(path: Path) -> Unavailable:
     )
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+async def job_token(options: Options) -> str:
+    """The token by which the platform says which job this is. `Misconfigured`, `Unavailable` where it gives none."""
+    from remit.trust.attestors.provers import prover
+
+    where = {"file": options.proof_file} if options.proof_file else {}
+    return str((await prover(options.proof, where).payload(options.audience))["token"])
 
 
-def _say_error(error: RemitError) -> None:
-    _say(f"remit: {error.message}")
-    if error.next_step:
-        _say(f"  → {error.next_step}")
+def refusal(said: Any) -> Rejected:
+    """What the agent refused, in its own words."""
+    return Rejected(said.code, said.message, next_step=said.next_step)
+
+
+def read(one: Any, name: str) -> Handed:
+    """A credential as the agent sent it, called `name`."""
+    from remit.access.brokers.presentation import Presentation
+    from remit.surface.cli.handover import Handed
+
+    shown = one.presentation
+    return Handed(
+        need=one.need,
+        lease=one.lease,
+        system=one.system,
+        target=one.target,
+        role=one.role,
+        settings=dict(one.settings),
+        secret=one.secret,
+        fail_safe=one.fail_safe,
+        presentation=Presentation(
+            variables=dict(shown.variables),
+            secrets=dict(shown.secrets),
+            files=dict(shown.files),
+            pointers=dict(shown.pointers),
+            stale=tuple(shown.stale),
+            url=shown.url,
+        ),
+        name=name,
+    )

@@ -56,12 +56,13 @@ class WaitingChild:
         self.pidfd = os.pidfd_open(self.pid)
         self.exit_code: int | None = None
 
-    def release(self, env: Mapping[str, str], *, script: str = "") -> str:
+    def release(self, env: Mapping[str, str], *, script: str = "", keep: bool = False) -> str:
         """Let it execute its file with this environment; returns why it could not, or nothing.
 
-        `script` is the name by which an interpreter is told its script: a link to the descriptor.
+        `script` is the name by which an interpreter is told its script: a link to the descriptor. With `keep` the
+        child stays, has the file executed by a child of its own, and lives until all that this one started has ended.
         """
-        message = json.dumps({"env": dict(env), "script": script}).encode(
+        message = json.dumps({"env": dict(env), "script": script, "keep": keep}).encode(
             "ascii"
         )  # what is no ASCII is escaped, stray bytes included
         try:
@@ -141,6 +142,9 @@ def _become(command: Command, go: int, report: int, supervisor: int, libc: ctype
         said = _wait(go)
         if said is None:
             os._exit(125)
+        if said["keep"]:
+            os.close(go)
+            _keep_for(os.getpid(), report, libc)
         argv = list(command.argv)
         if command.script >= 0:
             os.set_inheritable(command.script, True)
@@ -157,6 +161,39 @@ def _become(command: Command, go: int, report: int, supervisor: int, libc: ctype
         os._exit(NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE)
     finally:
         os._exit(NOT_EXECUTABLE)
+
+
+def _keep_for(keeper: int, report: int, libc: ctypes.CDLL) -> None:
+    """Fork: the child returns and becomes the command; the keeper waits for all that it leaves behind, and never does.
+
+    What the command puts into the background is adopted by the keeper. Its exit code is the command's own.
+    """
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    awaited = {*FORWARDED, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    command = os.fork()
+    if command == 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0 or os.getppid() != keeper:
+            os._exit(125)
+        return
+    os.close(report)
+    code, alive = 0, True
+    while True:
+        info = signal.sigwaitinfo(awaited)
+        if info.si_signo != signal.SIGCHLD:
+            # What the terminal sends has reached everybody already; what is meant for us is meant for the task.
+            for pid in ([command] if alive else _children()) if info.si_code <= 0 else ():
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, info.si_signo)
+            continue
+        try:
+            while (seen := os.waitpid(-1, os.WNOHANG))[0]:
+                if seen[0] == command:
+                    ended = os.waitstatus_to_exitcode(seen[1])
+                    code, alive = ended if ended >= 0 else 128 - ended, False
+        except ChildProcessError:
+            os._exit(code)
 
 
 def _wait(go: int) -> dict[str, Any] | None:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from remit.inventory.graph.render import render_document
-from remit.inventory.graph.svg import STYLE, render_svg
-from remit.inventory.records import IdentityFilter
+from remit.inventory.graph.svg import STYLE
 from remit.kernel.errors import Denied, NotFound, RemitError
+from remit.kernel.events import Event
 from remit.surface.api.callers import COOKIE, authenticate, check_host, check_origin
 from remit.surface.api.route import Call
-from remit.surface.api.routes.inventory import filter_of
-from remit.surface.console.render import HEADERS, page, partial
+from remit.surface.console import (
+    blast,
+    deps,
+    identity,
+    intents,
+    inventory,
+    leaks,
+    leases,
+    paths,
+    requests,
+    rightsizing,
+    rotations,
+    sources,
+    standing,
+    targets,
+    tasks,
+    trust,
+)
+from remit.surface.console.live import live_rows
+from remit.surface.console.render import HEADERS, page
 from remit.surface.problem import status_of
 from remit.surface.sessions import SESSION_LIFE
-from remit.surface.views import decision_row, identity_page, incident_rows, lease_rows, with_titles
+from remit.surface.views import decision_row, explained, incident_rows, with_titles
 
 if TYPE_CHECKING:
     from remit.surface.context import Surface
@@ -31,11 +46,6 @@ if TYPE_CHECKING:
 Page = Callable[["Surface", Call], Awaitable[Response]]
 _STATIC = Path(__file__).parent / "static"
 _FILES = {path.name: path for path in _STATIC.iterdir()} | {"blast.css": STYLE}
-_COLUMNS = (
-    ("title", "Identity"), ("kind", "Kind"), ("system", "System"), ("environment", "Environment"),
-    ("owner", "Owner"), ("state", "State"), ("last_used", "Last used"), ("last_seen", "Last seen"),
-)  # fmt: skip
-_PAGE_SIZE = 100
 
 
 def console_routes(surface: Surface) -> list[BaseRoute]:
@@ -59,19 +69,63 @@ def console_routes(surface: Surface) -> list[BaseRoute]:
     async def sign_out(request: Request) -> Response:
         return await _sign_out(surface, request)
 
+    async def approve_request(request: Request) -> Response:
+        try:
+            return await requests.approve(surface, request)
+        except RemitError as error:
+            return _failed(error)
+
+    def change(path: str, handler: Callable[[Surface, Request], Awaitable[Response]]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                return await handler(surface, request)
+            except RemitError as error:
+                return _failed(error)
+
+        return Route(path, endpoint, methods=["POST"])
+
     return [
         Route("/static/{name}", static, methods=["GET"]),
         Route("/sign-in", sign_in, methods=["GET"]),
         Route("/sign-out", sign_out, methods=["POST"]),
         route("/", overview),
-        route("/inventory", inventory),
-        route("/inventory/rows", inventory_rows),
-        route("/identities/{identity:path}", identity),
+        route("/inventory", inventory.overview),
+        route("/inventory/rows", inventory.rows),
+        change("/inventory/views", inventory.save_view),
+        change("/inventory/views/drop", inventory.drop_view),
+        route("/identities/{identity:path}", identity.overview),
+        route("/sources", sources.overview),
+        route("/sources/{source}", sources.one),
+        route("/coverage", sources.coverage),
         route("/decisions", decisions),
         route("/decisions/stream", decision_stream),
         route("/decisions/{decision}", decision),
+        route("/trust", trust.overview),
+        route("/trust/stream", trust.stream),
+        route("/issued/{leaf}", trust.issuance),
+        route("/requests", requests.overview),
+        Route("/requests/{grant}/approve", approve_request, methods=["POST"]),
+        route("/requests/{grant}", requests.one),
+        route("/intents", intents.overview),
+        route("/intents/{intent}", intents.intent),
+        route("/rotations", rotations.overview),
+        route("/standing", standing.overview),
+        route("/rightsizing", rightsizing.overview),
+        route("/rightsizing/{identity}", rightsizing.one),
+        route("/blast", blast.overview),
+        route("/blast/{node:path}", blast.one),
+        route("/paths", paths.overview),
+        route("/dependencies", deps.overview),
+        route("/dependencies/{subject:path}", deps.one),
         route("/findings", findings),
-        route("/leases", leases),
+        route("/leaks", leaks.overview),
+        route("/tasks", tasks.overview),
+        route("/tasks/stream", tasks.stream),
+        route("/leases", leases.overview),
+        route("/leases/{lease}", leases.lease),
+        route("/targets", targets.overview),
+        route("/targets/{target}", targets.target),
+        route("/targets/{target}/doctor", targets.doctor),
         route("/ledger-entries", ledger),
     ]
 
@@ -133,74 +187,6 @@ async def overview(surface: Surface, call: Call) -> Response:
     return page("overview.html", here="/", s=summary, findings=found, sources=sources, boundary=boundary)
 
 
-async def inventory(surface: Surface, call: Call) -> Response:
-    facets = await surface.control.store.read(lambda unit: unit.inventory.facets())
-    rows = await _rows(surface, call)
-    return page("inventory.html", here="/inventory", facets=facets, **rows)
-
-
-async def inventory_rows(surface: Surface, call: Call) -> Response:
-    """The rows alone, as they are typed for; the address of the page follows, so that the view can be shared."""
-    answer = partial("inventory_rows.html", **await _rows(surface, call))
-    answer.headers["HX-Replace-Url"] = "/inventory?" + _link(call)
-    return answer
-
-
-async def _rows(surface: Surface, call: Call) -> dict[str, Any]:
-    query = {**call.query, "limit": str(_PAGE_SIZE)}
-    wanted = filter_of(Call(surface=surface, caller=call.caller, path={}, query=query))
-    rows, total = await surface.control.store.read(lambda unit: unit.inventory.list_identities(wanted))
-    plain = msgspec.structs.asdict(wanted) if isinstance(wanted, msgspec.Struct) else _filter_dict(wanted)
-    return {
-        "f": {**plain, "sort": call.query.get("sort", "title")},
-        "rows": rows,
-        "total": total,
-        "first": min(wanted.offset + 1, total),
-        "last": min(wanted.offset + len(rows), total),
-        "columns": _COLUMNS,
-        "sorted": wanted.sort,
-        "descending": wanted.descending,
-        "links": {key: _link(call, sort=_toggle(key, wanted), offset="") for key, _ in _COLUMNS},
-        "previous": _link(call, offset=str(max(0, wanted.offset - _PAGE_SIZE))) if wanted.offset else "",
-        "following": _link(call, offset=str(wanted.offset + _PAGE_SIZE)) if wanted.offset + len(rows) < total else "",
-    }
-
-
-def _filter_dict(wanted: IdentityFilter) -> dict[str, Any]:
-    return {name: getattr(wanted, name) for name in IdentityFilter.__dataclass_fields__}
-
-
-def _toggle(key: str, wanted: IdentityFilter) -> str:
-    return f"-{key}" if wanted.sort == key and not wanted.descending else key
-
-
-def _link(call: Call, **changes: str) -> str:
-    query = {**call.query, **changes}
-    return urlencode({key: value for key, value in query.items() if value})
-
-
-async def identity(surface: Surface, call: Call) -> Response:
-    found = await surface.control.resolve(call.path["identity"])
-    facts = await identity_page(surface.control, found)
-    blast = await surface.control.blast(found)
-    summary = render_document(blast, limit=0)
-    return page(
-        "identity.html",
-        here="/inventory",
-        i=facts["identity"],
-        names=facts["names"],
-        credentials=facts["credentials"],
-        proposals=facts["proposals"],
-        findings=facts["findings"],
-        sightings=facts["sightings"],
-        leases=facts["leases"],
-        timeline=facts["timeline"],
-        picture=render_svg(blast, limit=120),
-        blast_summary=f"{len(blast)} {'thing' if len(blast) == 1 else 'things'} reached, score {summary['score']}.",
-        blast_link=f"/api/v1/identities/{found}/blast",
-    )
-
-
 async def decisions(surface: Surface, call: Call) -> Response:
     denied = call.flag("denied")
     rows = await with_titles(surface.control, await surface.control.latest_decisions(limit=100, denied=denied))
@@ -208,48 +194,35 @@ async def decisions(surface: Surface, call: Call) -> Response:
 
 
 async def decision(surface: Surface, call: Call) -> Response:
-    [record] = await with_titles(surface.control, [await surface.control.decision(call.path["decision"])])
+    [record] = await with_titles(surface.control, [await explained(surface.control, call.path["decision"])])
     facts = msgspec.json.format(msgspec.json.encode(record["facts"]), indent=2).decode()
-    return page("decision.html", here="/decisions", d=decision_row(record), facts=facts)
+    return page("decision.html", here="/decisions", d=decision_row(record), facts=facts, e=record["explanation"])
 
 
 async def decision_stream(surface: Surface, call: Call) -> Response:
-    async def lines() -> AsyncIterator[bytes]:
-        async with surface.control.bus.subscribe() as queue:
-            yield b"retry: 2000\n\n"
-            while True:
-                try:
-                    event = await asyncio.wait_for(queue.get(), 15)
-                except TimeoutError:
-                    yield b": still here\n\n"
-                    continue
-                if event.type == "access.decision.made":
-                    html = partial(
-                        "decision_row.html", d=decision_row((await with_titles(surface.control, [dict(event.data)]))[0])
-                    ).body
-                    yield b"event: decision\ndata: " + bytes(html).replace(b"\n", b" ") + b"\n\n"
+    async def render(event: Event) -> dict[str, Any]:
+        [record] = await with_titles(surface.control, [dict(event.data)])
+        return {"d": decision_row(record)}
 
-    return StreamingResponse(lines(), media_type="text/event-stream", headers=HEADERS)
+    return live_rows(surface, "decision_row.html", types=("access.decision.made",), render=render)
 
 
 async def findings(surface: Surface, call: Call) -> Response:
     severity, text = call.query.get("severity", ""), call.query.get("text", "")[:200]
-    rows, counts, incidents = await surface.control.store.read(
+    rule, source = call.query.get("rule", "")[:80], call.query.get("source", "")[:32]
+    rows, counts, rules, sources, incidents = await surface.control.store.read(
         lambda unit: (
-            unit.inventory.findings(limit=500, severity=severity, text=text),
+            unit.inventory.findings(limit=500, severity=severity, text=text, rule=rule, source=source),
             unit.inventory.finding_counts(),
+            unit.inventory.finding_rules(),
+            unit.inventory.sources()[:300],
             incident_rows(unit, limit=50),
         )
     )
     subjects = {each.subject for each in rows if each.subject}
     known = await surface.control.store.read(lambda unit: unit.inventory.resolve(subjects))
-    return page("findings.html", here="/findings", rows=rows, counts=counts, severity=severity, text=text,
-                incidents=incidents, known=known)  # fmt: skip
-
-
-async def leases(surface: Surface, call: Call) -> Response:
-    rows = await surface.control.store.read(lambda unit: lease_rows(unit, ended=True, limit=300))
-    return page("leases.html", here="/leases", rows=rows)
+    return page("findings.html", here="/findings", rows=rows, counts=counts, severity=severity, text=text, rule=rule,
+                source=source, rules=rules, sources=sources, incidents=incidents, known=known)  # fmt: skip
 
 
 async def ledger(surface: Surface, call: Call) -> Response:

@@ -15,8 +15,12 @@ from remit.kernel.clock import rfc3339
 from remit.surface.places import short_place
 
 PAGES = (
-    ("/", "Overview"), ("/inventory", "Inventory"), ("/decisions", "Decisions"), ("/findings", "Findings"),
-    ("/leases", "Leases"), ("/ledger-entries", "Ledger"),
+    ("/", "Overview"), ("/inventory", "Inventory"), ("/sources", "Sources"), ("/coverage", "Coverage"),
+    ("/trust", "Trust"), ("/tasks", "Tasks"),
+    ("/decisions", "Decisions"), ("/requests", "Requests"), ("/intents", "Intents"),
+    ("/rotations", "Rotations"), ("/standing", "Standing"), ("/rightsizing", "Right-sizing"),
+    ("/blast", "Blast radius"), ("/paths", "Paths"), ("/dependencies", "Dependencies"),
+    ("/findings", "Findings"), ("/leaks", "Leaks"), ("/leases", "Leases"), ("/ledger-entries", "Ledger"),
 )  # fmt: skip
 HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -1,60 +1,39 @@
 """Keeps the authorities of one trust domain: makes, rotates, taints and revokes them, and holds the keys that sign.
 
-Private keys rest sealed and are unsealed only for the two active authorities. A row counts only while its signature
+Private keys rest sealed and are unsealed only for the active authorities. A row counts only while its signature
 verifies: a certificate that somebody wrote into the database is never published.
+
+Where there is an upstream, it signs our CA certificates, and its roots are ours. While it does not answer, what it
+signed last goes on to its own end, and `problems` says so.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from remit.kernel.clock import Clock
-from remit.kernel.errors import Conflict, Misconfigured
-from remit.kernel.ids import new_id
+from remit.kernel.errors import Conflict, RemitError
 from remit.kernel.unit import Attester, Sealer, Store
 from remit.trust.authority import lifecycle
-from remit.trust.authority.bundle import Bundle, public_key
-from remit.trust.authority.jwt import TokenSigner
+from remit.trust.authority.keyring import Keyring, assemble, forged, unseal
+from remit.trust.authority.learn import learned_changes
 from remit.trust.authority.lifecycle import AuthorityPolicy, Step
-from remit.trust.authority.x509 import (
-    LeafSigner,
-    load_private,
-    make_root,
-    private_bytes,
-    public_info,
-    serial_number,
-)
+from remit.trust.authority.make import Maker
+from remit.trust.authority.upstream.port import Upstream
 from remit.trust.model import Authority, AuthorityKind, AuthorityState
 from remit.trust.ports import TrustUnit
 from remit.trust.spiffe import TrustDomain
 
+__all__ = ["SIGNED_AS", "AuthorityKeeper", "Keyring"]
+
 SIGNED_AS = "trust.authority"
 SYSTEM = "system:trust"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keyring:
-    """What signs now, and what is published: swapped as a whole, never changed."""
-
-    authorities: tuple[Authority, ...]
-    bundle: Bundle
-    x509: LeafSigner
-    x509_authority: Authority
-    jwt: TokenSigner
-    jwt_authority: Authority
-    refused: tuple[str, ...]
-    """Ids of rows that were not signed here."""
-
-    def state(self, authority_id: str) -> AuthorityState | None:
-        """The state of an authority; `None` when there is none of that id."""
-        return next((one.state for one in self.authorities if one.id == authority_id), None)
+_SIGNS = (AuthorityState.PREPARED, AuthorityState.ACTIVE)
 
 
 class AuthorityKeeper:
@@ -69,6 +48,7 @@ class AuthorityKeeper:
         clock: Clock,
         trust_domain: TrustDomain,
         policy: AuthorityPolicy,
+        upstream: Upstream | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._store = store
@@ -77,30 +57,39 @@ class AuthorityKeeper:
         self._clock = clock
         self._trust_domain = trust_domain
         self._policy = policy
-        self._entropy = entropy
+        self._maker = Maker(trust_domain, sealer=sealer, policy=policy, upstream=upstream, entropy=entropy)
         self._keyring: Keyring | None = None
+        self._failures: dict[str, str] = {}
 
     @property
     def keyring(self) -> Keyring:
         assert self._keyring is not None, "the keeper was not opened"
         return self._keyring
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What the upstream did not do when it was last asked."""
+        return tuple(self._failures.values())
+
     async def open(self) -> None:
         """Load the authorities; make the first of each kind, and do what the schedule missed while nobody kept it.
 
-        Raises `Misconfigured` (`trust.authority.forged`) when rows exist and none of a kind was signed here.
+        Raises `Misconfigured` (`trust.authority.forged`) when rows exist and none of a kind was signed here, and what
+        the upstream raises when there is no authority yet.
         """
         await self.tend()
+
+    async def close(self) -> None:
+        """Let go of the upstream."""
+        if self._maker.upstream is not None:
+            await self._maker.upstream.close()
 
     async def tend(self) -> bool:
         """Do what the schedule asks for now; tells whether anything changed. Call it every minute or so."""
         changed = False
         for kind in AuthorityKind:
-            while (step := lifecycle.due(await self._genuine(kind), kind, self._clock.now())) is not None:
-                await self._prepare(kind, SYSTEM)
-                if step is Step.ACTIVATE:
-                    await self._activate_prepared(kind, SYSTEM)
-                changed = True
+            changed |= await self._advance(kind)
+        changed |= await self._learn()
         changed |= await self._store.write(self._retire)
         await self._reload()
         return changed
@@ -112,7 +101,10 @@ class AuthorityKeeper:
         return authority
 
     async def activate(self, authority_id: str, *, actor: str) -> None:
-        """Let a prepared authority sign from now on. `NotFound`, `Conflict` (`trust.authority.not_prepared`)."""
+        """Let a prepared authority sign from now on.
+
+        Raises `NotFound`, `Conflict` (`trust.authority.not_prepared`, `.lost`).
+        """
         await self._store.write(lambda unit: self._activate(unit, authority_id, actor))
         await self._reload()
 
@@ -139,39 +131,84 @@ class AuthorityKeeper:
             authorities = self._rows(unit)
             if lifecycle.find(authorities, authority_id).state is AuthorityState.REVOKED:
                 return
-            changed = lifecycle.revoke(authorities, authority_id, unit.now)
-            unit.trust.advance_bundle_sequence()
-            self._put(unit, changed, "trust.authority.revoked", actor)
+            self._revoke(unit, lifecycle.revoke(authorities, authority_id, unit.now), actor)
 
         await self._store.write(work)
         await self._reload()
 
-    async def _prepare(self, kind: AuthorityKind, actor: str) -> Authority:
-        made, sealed = self._make(kind, self._clock.now())
+    async def signing_key(self, authority_id: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        """Certificate and key of an X.509 authority that is not revoked: to sign what ends its own leaves.
 
-        def work(unit: TrustUnit) -> Authority:
-            prepared = _prepared(self._rows(unit), kind)
-            if prepared is not None:
-                return prepared
-            unit.trust.advance_bundle_sequence()
-            return self._put(unit, made, "trust.authority.prepared", actor, sealed_key=sealed)
+        Raises `NotFound`, `Conflict` (`trust.authority.lost`) when its key is gone, or `Misconfigured`.
+        """
 
-        return await self._store.write(work)
+        def query(unit: TrustUnit) -> tuple[Authority, bytes | None]:
+            return lifecycle.find(self._rows(unit), authority_id), unit.trust.sealed_key(authority_id)
 
-    async def _activate_prepared(self, kind: AuthorityKind, actor: str) -> Authority:
-        def work(unit: TrustUnit) -> Authority:
-            prepared = _prepared(self._rows(unit), kind)
-            if prepared is None:
-                raise Conflict("trust.authority.raced", "another command used the prepared authority just now")
-            return self._activate(unit, prepared.id, actor)
+        authority, sealed = await self._store.read(query)
+        if authority.kind is not AuthorityKind.X509 or sealed is None:
+            raise _lost(authority)
+        return x509.load_der_x509_certificate(authority.public), unseal(authority, sealed, self._sealer)
 
-        return await self._store.write(work)
+    # What the schedule does.
 
-    def _activate(self, unit: TrustUnit, authority_id: str, actor: str) -> Authority:
-        *old, active = lifecycle.activate(self._rows(unit), authority_id, unit.now)
-        for one in old:
-            self._put(unit, one, None, actor)
-        return self._put(unit, active, "trust.authority.activated", actor)
+    async def _advance(self, kind: AuthorityKind) -> bool:
+        changed = False
+        while (step := lifecycle.due(await self._able(kind), kind, self._clock.now())) is not None:
+            try:
+                await self._prepare(kind, SYSTEM)
+            except RemitError as error:
+                if kind is not AuthorityKind.X509 or not await self._goes_on(kind):
+                    raise
+                self._failures["mint"] = f"no successor of the {kind.value} authority was signed: {error.message}"
+                return changed
+            if step is Step.ACTIVATE:
+                await self._activate_prepared(kind, SYSTEM)
+            changed = True
+        if kind is AuthorityKind.X509:
+            self._failures.pop("mint", None)
+        return changed
+
+    async def _able(self, kind: AuthorityKind) -> Sequence[Authority]:
+        """The genuine ones; without those that should sign and have lost their key."""
+
+        def query(unit: TrustUnit) -> Sequence[Authority]:
+            rows = [one for one in unit.trust.authorities() if one.kind is kind]
+            genuine = [one for one in rows if self._is_genuine(one)]
+            if rows and not genuine:
+                raise forged(kind, rows)
+            return [one for one in genuine if one.state not in _SIGNS or unit.trust.sealed_key(one.id) is not None]
+
+        return await self._store.read(query)
+
+    async def _goes_on(self, kind: AuthorityKind) -> bool:
+        """Whether an authority is there that signs until its own end."""
+        return self._keyring is not None or any(one.state is AuthorityState.ACTIVE for one in await self._able(kind))
+
+    async def _learn(self) -> bool:
+        """Publish what the upstream publishes, so that its own rotation finds everyone prepared."""
+        upstream, now = self._maker.upstream, self._clock.now()
+        published: tuple[bytes, ...] = ()
+        if upstream is not None:
+            try:
+                published = await upstream.roots(now)
+            except RemitError as error:
+                self._failures["roots"] = f"the upstream authority's roots could not be read: {error.message}"
+                return False
+        self._failures.pop("roots", None)
+
+        def plan(unit: TrustUnit) -> tuple[Authority, ...]:
+            return learned_changes(self._rows(unit), published, now)
+
+        def work(unit: TrustUnit) -> None:
+            for one in plan(unit):
+                self._put(unit, one, _learned_type(one), SYSTEM)
+                unit.trust.advance_bundle_sequence()
+
+        if not await self._store.read(plan):
+            return False
+        await self._store.write(work)
+        return True
 
     def _retire(self, unit: TrustUnit) -> bool:
         outlived = lifecycle.outlived(self._rows(unit), unit.now)
@@ -181,27 +218,53 @@ class AuthorityKeeper:
             unit.trust.advance_bundle_sequence()
         return bool(outlived)
 
-    def _make(self, kind: AuthorityKind, now: datetime) -> tuple[Authority, bytes]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        public, expires = self._public_half(kind, key, now)
-        authority = Authority(
-            id=new_id("au", now),
-            kind=kind,
-            state=AuthorityState.PREPARED,
-            public=public,
-            created=now,
-            expires=expires,
-        )
-        return authority, self._sealer.seal(private_bytes(key), context=_context(authority))
+    # Steps of a unit of work.
 
-    def _public_half(
-        self, kind: AuthorityKind, key: ec.EllipticCurvePrivateKey, now: datetime
-    ) -> tuple[bytes, datetime]:
-        if kind is AuthorityKind.JWT:
-            return public_info(key.public_key()), now + self._policy.lifetime
-        serial = serial_number(self._entropy)
-        root = make_root(self._trust_domain, key, serial=serial, now=now, lifetime=self._policy.lifetime)
-        return root.public_bytes(Encoding.DER), root.not_valid_after_utc
+    async def _prepare(self, kind: AuthorityKind, actor: str) -> Authority:
+        """Make one, unless one is there that could be activated; one that could not is given up."""
+
+        def usable(unit: TrustUnit, one: Authority) -> bool:
+            return one.expires > unit.now and unit.trust.sealed_key(one.id) is not None
+
+        def known(unit: TrustUnit) -> Authority | None:
+            return next((one for one in _prepared(self._rows(unit), kind) if usable(unit, one)), None)
+
+        found = await self._store.read(known)
+        if found is not None:
+            return found
+        made, sealed = await self._maker.make(kind, self._clock.now())
+
+        def work(unit: TrustUnit) -> Authority:
+            for one in _prepared(self._rows(unit), kind):
+                if usable(unit, one):
+                    return one
+                self._revoke(unit, lifecycle.revoke([one], one.id, unit.now), actor)
+            unit.trust.advance_bundle_sequence()
+            return self._put(unit, made, "trust.authority.prepared", actor, sealed_key=sealed)
+
+        return await self._store.write(work)
+
+    async def _activate_prepared(self, kind: AuthorityKind, actor: str) -> Authority:
+        def work(unit: TrustUnit) -> Authority:
+            prepared = _prepared(self._rows(unit), kind)
+            if not prepared:
+                raise Conflict("trust.authority.raced", "another command used the prepared authority just now")
+            return self._activate(unit, prepared[0].id, actor)
+
+        return await self._store.write(work)
+
+    def _activate(self, unit: TrustUnit, authority_id: str, actor: str) -> Authority:
+        *old, active = lifecycle.activate(self._rows(unit), authority_id, unit.now)
+        if unit.trust.sealed_key(active.id) is None:
+            raise _lost(active)
+        for one in old:
+            lost = unit.trust.sealed_key(one.id) is None
+            self._put(unit, one, "trust.authority.lost" if lost else None, actor)
+        return self._put(unit, active, "trust.authority.activated", actor)
+
+    def _revoke(self, unit: TrustUnit, revoked: Authority, actor: str) -> None:
+        unit.trust.advance_bundle_sequence()
+        self._put(unit, revoked, "trust.authority.revoked", actor)
 
     def _put(
         self, unit: TrustUnit, authority: Authority, type: str | None, actor: str, *, sealed_key: bytes | None = None
@@ -214,16 +277,6 @@ class AuthorityKeeper:
             data = {**signed.as_json(), "bundle_sequence": unit.trust.bundle_sequence()}
             unit.record(type, actor=actor, subject=self._trust_domain.id, data=data)
         return signed
-
-    async def _genuine(self, kind: AuthorityKind) -> Sequence[Authority]:
-        def query(unit: TrustUnit) -> Sequence[Authority]:
-            rows = [one for one in unit.trust.authorities() if one.kind is kind]
-            genuine = [one for one in rows if self._is_genuine(one)]
-            if rows and not genuine:
-                raise _forged(kind, rows)
-            return genuine
-
-        return await self._store.read(query)
 
     def _rows(self, unit: TrustUnit) -> tuple[Authority, ...]:
         return tuple(one for one in unit.trust.authorities() if self._is_genuine(one))
@@ -238,54 +291,29 @@ class AuthorityKeeper:
             return rows, {one.id: unit.trust.sealed_key(one.id) for one in active}, unit.trust.bundle_sequence()
 
         rows, sealed, sequence = await self._store.read(query)
-        genuine = tuple(one for one in rows if self._is_genuine(one))
-        leaf = _active(genuine, AuthorityKind.X509)
-        token = _active(genuine, AuthorityKind.JWT)
-        self._keyring = Keyring(
-            authorities=genuine,
-            bundle=Bundle.of(self._trust_domain, genuine, sequence=sequence, refresh_hint=self._policy.refresh_hint),
-            x509=LeafSigner(x509.load_der_x509_certificate(leaf.public), self._unseal(leaf, sealed[leaf.id])),
-            x509_authority=leaf,
-            jwt=TokenSigner(token.id, self._unseal(token, sealed[token.id])),
-            jwt_authority=token,
-            refused=tuple(one.id for one in rows if one not in genuine),
+        self._keyring = assemble(
+            rows,
+            [one for one in rows if self._is_genuine(one)],
+            sealed,
+            before=self._keyring,
+            sealer=self._sealer,
+            trust_domain=self._trust_domain,
+            sequence=sequence,
+            refresh_hint=self._policy.refresh_hint,
         )
 
-    def _unseal(self, authority: Authority, sealed: bytes | None) -> ec.EllipticCurvePrivateKey:
-        if sealed is None:
-            raise _unusable(authority, "has no key")
-        key = load_private(self._sealer.unseal(sealed, context=_context(authority)))
-        if key.public_key() != public_key(authority):
-            raise _unusable(authority, "has the key of another")
-        return key
+
+def _prepared(authorities: Iterable[Authority], kind: AuthorityKind) -> list[Authority]:
+    return [one for one in authorities if one.kind is kind and one.state is AuthorityState.PREPARED]
 
 
-def _context(authority: Authority) -> str:
-    return f"trust_authority/{authority.id}/key"
+def _learned_type(authority: Authority) -> str:
+    return "trust.authority.revoked" if authority.state is AuthorityState.REVOKED else "trust.authority.learned"
 
 
-def _prepared(authorities: Iterable[Authority], kind: AuthorityKind) -> Authority | None:
-    return next((one for one in authorities if one.kind is kind and one.state is AuthorityState.PREPARED), None)
-
-
-def _active(authorities: Sequence[Authority], kind: AuthorityKind) -> Authority:
-    for one in authorities:
-        if one.kind is kind and one.state is AuthorityState.ACTIVE:
-            return one
-    raise _forged(kind, authorities)
-
-
-def _forged(kind: AuthorityKind, rows: Sequence[Authority]) -> Misconfigured:
-    return Misconfigured(
-        "trust.authority.forged",
-        f"{len(rows)} {kind.value} authorities are stored, and none that could sign was signed by this installation",
-        next_step="restore the database together with the keys of its own installation",
-    )
-
-
-def _unusable(authority: Authority, why: str) -> Misconfigured:
-    return Misconfigured(
-        "trust.authority.unusable",
-        f"the active {authority.kind.value} authority `{authority.id}` {why}",
-        next_step="restore the database from a backup of this installation",
+def _lost(authority: Authority) -> Conflict:
+    return Conflict(
+        "trust.authority.lost",
+        f"the key of authority `{authority.id}` is gone",
+        next_step="prepare another one: `remit authority prepare`",
     )

@@ -11,10 +11,11 @@ and tainted ones are published beside the active one, and a rotation never fails
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from remit.kernel.errors import Conflict, NotFound
 from remit.trust.model import Authority, AuthorityKind, AuthorityState
@@ -25,6 +26,8 @@ class AuthorityPolicy:
     """How long authorities live. A successor is prepared at half-life and signs from five sixths on."""
 
     lifetime: timedelta = timedelta(hours=24)
+    curve: str = "P-256"
+    """Of the keys of X.509 authorities: `P-256` or `P-384`. JWT-SVIDs are signed on P-256 (ES256)."""
     refresh_hint: timedelta = timedelta(minutes=5)
     """How often others should fetch the bundle; a successor is published several hints before it signs."""
 
@@ -52,6 +55,10 @@ def activate(authorities: Sequence[Authority], authority_id: str, now: datetime)
             "trust.authority.not_prepared",
             f"authority `{chosen.id}` is {chosen.state.value}: only a prepared one can be activated",
             next_step="prepare one first",
+        )
+    if chosen.expires <= now:
+        raise Conflict(
+            "trust.authority.not_prepared", f"authority `{chosen.id}` has expired", next_step="prepare another one"
         )
     before = [one for one in authorities if one.kind is chosen.kind and one.state is AuthorityState.ACTIVE]
     retired = (replace(one, state=AuthorityState.OLD) for one in before)
@@ -106,6 +113,32 @@ def outlived(authorities: Sequence[Authority], now: datetime) -> tuple[Authority
         for one in authorities
         if one.state not in (AuthorityState.ACTIVE, AuthorityState.REVOKED) and one.expires <= now
     )
+
+
+class AuthorityStates:
+    """How far each authority has come, by what was recorded of it: a row that says less was put back.
+
+    An authority that is in no record is none. Belongs to the event loop.
+    """
+
+    def __init__(self) -> None:
+        self._reached: dict[str, tuple[str, AuthorityState]] = {}
+
+    def note(self, data: Mapping[str, Any]) -> None:
+        """Follow the record of one step: the authority as its row was then."""
+        kind, state = str(data["kind"]), AuthorityState(data["state"])
+        if state is AuthorityState.ACTIVE:
+            for other, (of, reached) in self._reached.items():
+                if of == kind and reached is AuthorityState.ACTIVE:
+                    self._reached[other] = (of, AuthorityState.OLD)
+        self._reached[str(data["id"])] = (kind, state)
+
+    def allows(self, authority_id: str, state: str) -> bool:
+        """Whether a row in this state is where the record has it, or further: rights are lost, never won back."""
+        if authority_id not in self._reached:
+            return False
+        order = list(AuthorityState)
+        return order.index(AuthorityState(state)) >= order.index(self._reached[authority_id][1])
 
 
 def find(authorities: Sequence[Authority], authority_id: str) -> Authority:

@@ -10,28 +10,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from remit.inventory.connectors.aws.managed import published
 from remit.inventory.connectors.aws.naming import parse_arn
-from remit.inventory.connectors.aws.policy import MalformedPolicyError, Policy, Statement, parse_document
+from remit.inventory.connectors.aws.organization import Guards, guards_of
+from remit.inventory.connectors.aws.policy import Condition, MalformedPolicyError, Policy, Statement, parse_document
+from remit.inventory.connectors.aws.resource_policies import ResourcePolicies, read_resource_policies
 from remit.inventory.model import Skipped
 from remit.kernel.errors import Rejected
 
 _NUMBER = re.compile(r"\d{12}")
-_ALL = (
-    Statement(
-        allow=True,
-        actions=("*",),
-        not_actions=False,
-        resources=("*",),
-        not_resources=False,
-        conditions=(),
-        shown_actions=("*",),
-    ),
-)
+_HOLDERS = {"UserDetailList": "User", "RoleDetailList": "Role", "GroupDetailList": "Group", "Policies": "Policy"}
+_UNKNOWN = "000000000000"
+"""The number of an account of whose number nothing is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +48,8 @@ class Group:
     arn: str
     path: str
     policies: tuple[Policy, ...]
+    incomplete: tuple[str, ...] = ()
+    """Policies that are attached but not shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +73,12 @@ class Principal:
     """Whether the source tells of use at all: then no last use means none in AWS's tracking period (400 days)."""
     incomplete: tuple[str, ...] = ()
     """Policies that are attached but not shown: what it can do may be more."""
+    id: str = ""
+    """The unique id, `AIDA…` or `AROA…`."""
+    tags_shown: bool = False
+    """Whether `tags` are all that it has."""
+    session: str = ""
+    """The name of the one session of the role that is meant; empty where it is any of them."""
 
 
 @dataclass(slots=True)
@@ -84,7 +88,8 @@ class Extras:
     keys: dict[str, list[AccessKey]] | None = None
     console: dict[str, bool] | None = None
     mfa: dict[str, int] | None = None
-    providers: list[str] | None = None
+    beyond: Mapping[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+    """What other calls listed, by the key of their answer."""
 
 
 @dataclass(slots=True)
@@ -97,7 +102,20 @@ class Account:
     roles: dict[str, Principal] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     managed: dict[str, Policy] = field(default_factory=dict)
+    versions: dict[str, tuple[Policy, ...]] = field(default_factory=dict)
+    """The versions of a managed policy that are not in force, by its ARN."""
     extras: Extras = field(default_factory=Extras)
+    guards: Guards = field(default_factory=Guards)
+    held: ResourcePolicies = field(default_factory=ResourcePolicies)
+    """The policies of its buckets, keys, queues and the like, as far as they are shown."""
+    others: dict[str, Account] = field(default_factory=dict)
+    """The other accounts of the same estate, by number."""
+    homes: dict[str, str] = field(default_factory=dict)
+    """The accounts of the estate's buckets, by ARN: it does not say."""
+    now: datetime | None = None
+    """When it was read."""
+    exposed: tuple[Any, ...] | None = None
+    """What its resources' own policies may open to other accounts, once it was asked for."""
 
     def principals(self) -> Iterator[Principal]:
         yield from self.users.values()
@@ -130,17 +148,29 @@ def read_account(details: Mapping[str, Any]) -> tuple[Account, list[Skipped]]:
         for entry in _entries(details, key):
             _guarded(skipped, key.removesuffix("DetailList").lower(), entry, partial(read, account))
     _missing(account, skipped)
+    account.guards, unreadable = guards_of(details.get("Organization"), account.id)
+    account.held, unheld = read_resource_policies(details, account.id, partition)
+    skipped += [Skipped(what=text, reason="malformed", detail="left out") for text in (*unreadable, *unheld)]
     return account, skipped
 
 
 def identify(details: Mapping[str, Any]) -> tuple[str, str]:
     """The partition and the number of the account that the details are of; raises as `read_account` does."""
     seen: set[tuple[str, str]] = set()
-    for key in ("UserDetailList", "RoleDetailList", "GroupDetailList", "Policies"):
+    number = details.get("AccountId")
+    if isinstance(number, str) and _NUMBER.fullmatch(number):
+        seen.add((str(details.get("Partition") or "aws"), number))
+    nameless = False
+    for key, kind in _HOLDERS.items():
         for entry in _entries(details, key):
-            arn = parse_arn(str(entry.get("Arn", ""))) if isinstance(entry, dict) else None
+            if not isinstance(entry, dict):
+                continue
+            arn = parse_arn(str(entry.get("Arn") or ""))
             if arn is not None and _NUMBER.fullmatch(arn.account):
                 seen.add((arn.partition, arn.account))
+            nameless |= (arn is not None or not entry.get("Arn")) and isinstance(entry.get(f"{kind}Name"), str)
+    if not seen and nameless:
+        return "aws", _UNKNOWN
     if not seen:
         raise Rejected(
             "inventory.aws.not-details",
@@ -172,17 +202,31 @@ def _guarded(skipped: list[Skipped], what: str, entry: Any, read: Any) -> None:
 
 
 def _managed(account: Account, entry: Mapping[str, Any]) -> None:
-    arn = str(entry["Arn"])
-    versions = [version for version in entry["PolicyVersionList"] if version["IsDefaultVersion"]]
-    account.managed[arn] = Policy(
-        label=f"policy {arn.rpartition('/')[2]}", arn=arn, statements=parse_document(versions[0]["Document"])
-    )
+    arn = _arn(account, entry, "Policy")
+    label = f"policy {arn.rpartition('/')[2]}"
+    versions = [version for version in entry["PolicyVersionList"] if _in_force(entry, version)]
+    account.managed[arn] = Policy(label=label, arn=arn, statements=parse_document(versions[0]["Document"]))
+    others = []
+    for version in entry["PolicyVersionList"]:
+        if version is not versions[0] and version.get("Document") is not None:
+            with suppress(MalformedPolicyError):
+                statements = parse_document(version["Document"])
+                others.append(Policy(label=f"{label} ({version.get('VersionId')})", arn=arn, statements=statements))
+    if others and ":iam::aws:" not in arn:
+        account.versions[arn] = tuple(others)
+
+
+def _in_force(entry: Mapping[str, Any], version: Mapping[str, Any]) -> bool:
+    default = entry.get("DefaultVersionId")
+    told = version.get("IsDefaultVersion", default is not None and version.get("VersionId") == default)
+    return bool(told) or len(entry["PolicyVersionList"]) == 1
 
 
 def _group(account: Account, entry: Mapping[str, Any]) -> None:
     name = _name(entry["GroupName"])
-    policies, _ = _policies(account, entry, "GroupPolicyList", f"of group {name}")
-    account.groups[name] = Group(name=name, arn=_arn(entry), path=_path(entry), policies=policies)
+    policies, incomplete = _policies(account, entry, "GroupPolicyList", f"of group {name}")
+    arn = _arn(account, entry, "Group")
+    account.groups[name] = Group(name=name, arn=arn, path=_path(entry), policies=policies, incomplete=incomplete)
 
 
 def _user(account: Account, entry: Mapping[str, Any]) -> None:
@@ -191,7 +235,7 @@ def _user(account: Account, entry: Mapping[str, Any]) -> None:
     account.users[name] = Principal(
         kind="user",
         name=name,
-        arn=_arn(entry),
+        arn=_arn(account, entry, "User"),
         path=_path(entry),
         policies=policies,
         boundary=_boundary(account, entry),
@@ -199,28 +243,41 @@ def _user(account: Account, entry: Mapping[str, Any]) -> None:
         created=moment(entry.get("CreateDate")),
         groups=tuple(str(group) for group in entry.get("GroupList") or ()),
         incomplete=incomplete,
+        id=str(entry.get("UserId") or ""),
+        tags_shown=isinstance(entry.get("Tags"), list),
     )
 
 
 def _role(account: Account, entry: Mapping[str, Any]) -> None:
     name = _name(entry["RoleName"])
     policies, incomplete = _policies(account, entry, "RolePolicyList", "")
+    trust, unread = _trust(account, entry)
     profiles = entry.get("InstanceProfileList") or ()
     account.roles[name] = Principal(
         kind="role",
         name=name,
-        arn=_arn(entry),
+        arn=_arn(account, entry, "Role"),
         path=_path(entry),
         policies=policies,
         boundary=_boundary(account, entry),
         tags=_tags(entry),
         created=moment(entry.get("CreateDate")),
-        trust=parse_document(entry["AssumeRolePolicyDocument"]),
+        trust=trust,
         profiles=tuple(str(profile["InstanceProfileName"]) for profile in profiles),
         last_used=moment((entry.get("RoleLastUsed") or {}).get("LastUsedDate")),
         use_tracked="RoleLastUsed" in entry,
-        incomplete=incomplete,
+        incomplete=(*incomplete, *unread),
+        id=str(entry.get("RoleId") or ""),
+        tags_shown=isinstance(entry.get("Tags"), list),
     )
+
+
+def _trust(account: Account, entry: Mapping[str, Any]) -> tuple[tuple[Statement, ...], tuple[str, ...]]:
+    document, what = entry.get("AssumeRolePolicyDocument"), f"trust policy of {_arn(account, entry, 'Role')}"
+    try:
+        return (parse_document(document), ()) if document else ((), (f"{what}: not shown",))
+    except MalformedPolicyError as error:
+        return (), (f"{what}: {error}"[:500],)
 
 
 def _name(value: Any) -> str:
@@ -229,15 +286,22 @@ def _name(value: Any) -> str:
     return value
 
 
-def _arn(entry: Mapping[str, Any]) -> str:
-    arn = entry["Arn"]
+def _arn(account: Account, entry: Mapping[str, Any], kind: str) -> str:
+    """The ARN of an entry, which says only what the account, the path and the name say already."""
+    arn = entry.get("Arn")
+    if not arn:
+        arn = f"arn:{account.partition}:iam::{account.id}:{kind.lower()}{_path(entry)}{_name(entry[f'{kind}Name'])}"
     if not isinstance(arn, str) or parse_arn(arn) is None:
         raise ValueError("no ARN")
-    return arn
+    return _whole_arn(account, arn)
+
+
+def _whole_arn(account: Account, arn: str) -> str:
+    return arn.replace(":iam:::", f":iam::{account.id}:", 1)
 
 
 def _path(entry: Mapping[str, Any]) -> str:
-    path = entry.get("Path", "/")
+    path = entry.get("Path") or "/"
     if not isinstance(path, str) or len(path) > 512:
         raise ValueError("no path")
     return path
@@ -249,9 +313,12 @@ def _policies(
     found, missing = [], []
     for item in entry.get(inline) or ():
         label = " ".join(filter(None, ("inline policy", str(item["PolicyName"]), owner)))
-        found.append(Policy(label=label, arn=None, statements=parse_document(item["PolicyDocument"])))
+        try:
+            found.append(Policy(label=label, arn=None, statements=parse_document(item["PolicyDocument"])))
+        except MalformedPolicyError as error:
+            missing.append(f"{label} of {str(entry.get('Arn') or 'an entry')[:300]}: {error}")
     for item in entry.get("AttachedManagedPolicies") or ():
-        arn = str(item["PolicyArn"])
+        arn = _attached_arn(account, item)
         policy = _known(account, arn)
         if policy is None:
             missing.append(arn)
@@ -261,19 +328,43 @@ def _policies(
     return tuple(found), tuple(missing)
 
 
+def _attached_arn(account: Account, item: Mapping[str, Any]) -> str:
+    """The ARN of an attached policy; of one that is only named, the account's own before that of AWS."""
+    if item.get("PolicyArn"):
+        return _whole_arn(account, str(item["PolicyArn"]))
+    own, theirs = (f"arn:{account.partition}:iam::{who}:policy/{item['PolicyName']}" for who in (account.id, "aws"))
+    return theirs if own not in account.managed and published(theirs) is not None else own
+
+
 def _known(account: Account, arn: str) -> Policy | None:
-    if arn not in account.managed and arn.endswith(":iam::aws:policy/AdministratorAccess"):
-        return Policy(label="policy AdministratorAccess", arn=arn, statements=_ALL)
-    return account.managed.get(arn)
+    return account.managed.get(arn) or published(arn)
 
 
 def _boundary(account: Account, entry: Mapping[str, Any]) -> Policy | None:
-    """The permissions boundary; one that is not shown allows nothing that we could claim."""
+    """The permissions boundary; what one that is not shown leaves stays open."""
     attached = entry.get("PermissionsBoundary")
     if not attached:
         return None
-    arn = str(attached["PermissionsBoundaryArn"])
-    return _known(account, arn) or Policy(label=f"boundary {arn}", arn=arn, statements=())
+    arn = _whole_arn(account, str(attached["PermissionsBoundaryArn"]))
+    return _known(account, arn) or _unseen(arn)
+
+
+def _unseen(arn: str) -> Policy:
+    words = f"the boundary {arn}, which is not shown, allows it"
+    leaves = Condition(operator=_LEAVES, key="", values=(), words=words)
+    statement = Statement(
+        allow=True,
+        actions=("*",),
+        not_actions=False,
+        resources=("*",),
+        not_resources=False,
+        conditions=(leaves,),
+        shown_actions=("*",),
+    )
+    return Policy(label=f"boundary {arn}", arn=arn, statements=(statement,))
+
+
+_LEAVES = "BoundaryNotShown"
 
 
 def _tags(entry: Mapping[str, Any]) -> dict[str, str]:
@@ -300,12 +391,20 @@ def read_extras(details: Mapping[str, Any], account: Account) -> list[Skipped]:
     if isinstance(details.get("MFADevices"), list):
         counted = Counter(str(entry["UserName"]) for entry in details["MFADevices"] if _has_user(entry))
         extras.mfa = dict(counted)
-    if isinstance(details.get("OpenIDConnectProviderList"), list):
-        entries = (entry for entry in details["OpenIDConnectProviderList"] if isinstance(entry, dict))
-        extras.providers = [entry["Arn"] for entry in entries if isinstance(entry.get("Arn"), str)]
+    extras.beyond = {
+        key: [entry for entry in details[key] if isinstance(entry, dict)]
+        for key in BEYOND
+        if isinstance(details.get(key), list)
+    }
     return skipped
 
 
+BEYOND = (
+    "Buckets",
+    *("OpenIDConnectProviderList", "SAMLProviderList", "Functions", "Reservations", "SecretList", "Parameters"),
+    *("Stacks", "Jobs", "DevEndpoints", "projects", "NotebookInstances", "stateMachines"),
+    *("Services", "LaunchTemplateVersions", "tasks", "taskDefinitions", "codeInterpreters"),
+)
 _NO_EXTRAS = "GetAccountAuthorizationDetails does not tell; read the live account"
 _EXTRAS = {
     "AccessKeyMetadata": "access keys",
@@ -335,8 +434,16 @@ def _key(account: Account, entry: Mapping[str, Any]) -> None:
 
 def _missing(account: Account, skipped: list[Skipped]) -> None:
     arns = {arn for principal in account.principals() for arn in principal.incomplete}
-    boundaries = {p.boundary.arn for p in account.principals() if p.boundary and not p.boundary.statements}
-    for arn in sorted(arns | {arn for arn in boundaries if arn}):
+    arns.update(arn for group in account.groups.values() for arn in group.incomplete)
+    for principal in account.principals():
+        statements = principal.boundary.statements if principal.boundary else ()
+        if principal.boundary and any(test.operator == _LEAVES for one in statements for test in one.conditions):
+            arns.add(str(principal.boundary.arn))
+    for arn in sorted(arns):
+        what, unread, why = arn.rpartition(": ")
+        if unread:
+            skipped.append(Skipped(what=what, reason="malformed", detail=why))
+            continue
         skipped.append(
             Skipped(what=f"policy {arn}", reason="not-permitted", detail="attached, but its document is not shown")
         )

@@ -48,6 +48,19 @@ def admin_finding(principal: Principal, right: Right, subject: Name, place: Plac
     )
 
 
+def path_finding(principal: Principal, way: str, subject: Name, place: Place, *, certain: bool) -> FindingFact:
+    """It can make itself an administrator."""
+    return FindingFact(
+        rule="aws.path-to-admin" if certain else "aws.conditional-path-to-admin",
+        severity=Severity.HIGH if certain else Severity.MEDIUM,
+        title=f"{principal.kind} {principal.name} {'can' if certain else 'may be able to'} become an administrator",
+        detail=way[:1000],
+        next_step=f"`remit blast` on {principal.name} shows each step, and how to cut it",
+        place=place,
+        subject=subject,
+    )
+
+
 def trust_finding(role: Principal, flaw: Flaw, subject: Name, place: Place) -> FindingFact:
     """A trust policy lets in too many."""
     severity, title, next_step = _TRUST[flaw.what]

@@ -14,7 +14,8 @@ import msgspec
 
 from remit.inventory.connectors.aws.patterns import MAX_PATTERN, covers, meets
 
-_MAX_STATEMENTS = 1000
+_FIRST, _SECOND = "2008-10-17", "2012-10-17"
+_MAX_STATEMENTS = 10_000
 _MAX_VALUES = 5000
 
 
@@ -29,9 +30,15 @@ class Condition:
     operator: str
     key: str
     values: tuple[str, ...]
+    literal: bool = False
+    """Whether `${` is plain text: policies older than version 2012-10-17 have no variables."""
+    words: str = ""
+    """What is shown in its place, where it is no test of a document."""
 
     @property
     def text(self) -> str:
+        if self.words:
+            return self.words
         shown = ", ".join(self.values[:3]) + (f" +{len(self.values) - 3}" if len(self.values) > 3 else "")
         return f"{self.operator} {self.key} = {shown}"
 
@@ -51,6 +58,9 @@ class Statement:
     principals: tuple[tuple[str, str], ...] = ()
     """(kind, value) of a trust policy: kind is `AWS`, `Service`, `Federated`, `CanonicalUser` or `*`."""
     not_principals: bool = False
+    sid: str = ""
+    literal: bool = False
+    """Whether `${` is plain text: policies older than version 2012-10-17 have no variables."""
 
     def meets_action(self, action: str) -> bool:
         """Tell whether the statement speaks of something that `action` (lower case, may be a pattern) matches."""
@@ -75,6 +85,14 @@ class Statement:
         if self.not_resources:
             return not any(meets(pattern, resource) for pattern in self.resources)
         return any(covers(pattern, resource) for pattern in self.resources)
+
+    def takes_action(self, action: str) -> bool:
+        """Tell whether it speaks of the action; of a pattern: of an action that no list names, which it matches."""
+        return any(covers(pattern, action) for pattern in self.actions) != self.not_actions
+
+    def takes_resource(self, resource: str) -> bool:
+        """Tell whether it speaks of the resource; of a pattern: of one that nobody names, which it matches."""
+        return any(covers(pattern, resource) for pattern in self.resources) != self.not_resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +121,22 @@ def parse_document(document: Any) -> tuple[Statement, ...]:
     entries = [entries] if isinstance(entries, dict) else entries
     if not isinstance(entries, list) or len(entries) > _MAX_STATEMENTS:
         raise MalformedPolicyError("no list of statements, or too many")
-    return tuple(_statement(entry) for entry in entries)
+    # Without a version a document is of the first, 2008-10-17, which has no variables.
+    version = document.get("Version") or _FIRST
+    if version not in (_FIRST, _SECOND):
+        raise MalformedPolicyError("a version that there is not")
+    literal = version == _FIRST
+    return tuple(_statement(entry, literal) for entry in entries)
 
 
-def _statement(entry: Any) -> Statement:
+def _statement(entry: Any, literal: bool) -> Statement:
     if not isinstance(entry, dict) or entry.get("Effect") not in ("Allow", "Deny"):
         raise MalformedPolicyError("a statement without an effect")
     not_actions, not_resources = "NotAction" in entry, "NotResource" in entry
+    if any(one in entry and f"Not{one}" in entry for one in ("Action", "Resource", "Principal")):
+        raise MalformedPolicyError("a statement with an element and its opposite")
+    if not (not_actions or "Action" in entry):
+        raise MalformedPolicyError("a statement without actions")
     shown = _values(entry.get("NotAction" if not_actions else "Action"))
     resources = _values(entry.get("NotResource" if not_resources else "Resource"))
     not_principals = "NotPrincipal" in entry
@@ -119,17 +146,19 @@ def _statement(entry: Any) -> Statement:
         not_actions=not_actions,
         resources=resources,
         not_resources=not_resources,
-        conditions=tuple(_conditions(entry.get("Condition"))),
+        conditions=tuple(_conditions(entry.get("Condition"), literal)),
         shown_actions=shown,
         principals=tuple(_principals(entry.get("NotPrincipal" if not_principals else "Principal"))),
         not_principals=not_principals,
+        sid=str(entry.get("Sid") or "")[:128],
+        literal=literal,
     )
 
 
 def _values(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
-    values = [value] if isinstance(value, str | bool | int) else value
+    values = [value] if isinstance(value, str | bool | int | float) else value
     if not isinstance(values, list) or len(values) > _MAX_VALUES:
         raise MalformedPolicyError("neither a text nor a list of texts")
     texts = tuple(str(item).lower() if isinstance(item, bool) else str(item) for item in values)
@@ -138,7 +167,7 @@ def _values(value: Any) -> tuple[str, ...]:
     return texts
 
 
-def _conditions(block: Any) -> Iterator[Condition]:
+def _conditions(block: Any, literal: bool) -> Iterator[Condition]:
     if block is None:
         return
     if not isinstance(block, dict):
@@ -147,7 +176,7 @@ def _conditions(block: Any) -> Iterator[Condition]:
         if not isinstance(tests, dict):
             raise MalformedPolicyError("a condition that is no object")
         for key, values in tests.items():
-            yield Condition(operator=str(operator), key=str(key), values=_values(values))
+            yield Condition(operator=str(operator), key=str(key), values=_values(values), literal=literal)
 
 
 def _principals(value: Any) -> Iterator[tuple[str, str]]:

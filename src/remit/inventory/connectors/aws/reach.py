@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 
 from remit.inventory.connectors.aws.conditions import remaining
-from remit.inventory.connectors.aws.estate import Concrete, Estate
+from remit.inventory.connectors.aws.cuts import cut_of_statement
+from remit.inventory.connectors.aws.estate import Estate
 from remit.inventory.connectors.aws.naming import account_name, resource_of
 from remit.inventory.connectors.aws.patterns import covers, meets
 from remit.inventory.connectors.aws.permissions import Permissions, Said
+from remit.inventory.connectors.aws.spread import FEW, Concrete, Spread
+from remit.inventory.connectors.aws.suits import suits
 from remit.inventory.model import EdgeFact, Fact, Place, Relation, ResourceFact, Sensitivity, Skipped
 from remit.kernel.ids import Name, name
 
@@ -30,22 +32,28 @@ class _Reach:
     actions: dict[tuple[str, ...], dict[str, None]] = field(default_factory=dict)
     """By open conditions."""
     why: dict[tuple[str, ...], dict[str, None]] = field(default_factory=dict)
+    said: dict[tuple[str, ...], tuple[Said, str]] = field(default_factory=dict)
+    """The first statement that allows one of them, and which."""
 
-    def add(self, conditions: tuple[str, ...], action: str, why: str) -> None:
+    def add(self, conditions: tuple[str, ...], action: str, why: str, entry: Said) -> None:
         self.actions.setdefault(conditions, {})[action] = None
         self.why.setdefault(conditions, {})[why] = None
+        self.said.setdefault(conditions, (entry, action))
 
 
 def reach_facts(source: Name, permissions: Permissions, estate: Estate, place: Place) -> Iterator[Fact]:
     """The resources that a principal (who is no administrator) can reach, and the edges to them."""
     reached: dict[Name, _Reach] = {}
+    hubs: dict[Name, tuple[str, str]] = {}
     for entry in permissions.allows:
         tests = remaining(entry.statement.conditions, permissions.context)
         if tests is not None:
-            _statement(reached, permissions, entry, (*entry.open, *tests), estate)
+            _statement(reached, permissions, entry, (*entry.open, *tests), estate, hubs)
+    for hub, (service, pattern) in hubs.items():
+        yield from _hub_facts(estate.spread, hub, service, pattern, place)
     count = 0
     for target, reach in reached.items():
-        if not estate.knows(target):
+        if not estate.knows(target) and target not in hubs:
             yield resource_fact(target, reach.kind, reach.title, place)
         for conditions, actions in reach.actions.items():
             count += 1
@@ -61,23 +69,29 @@ def reach_facts(source: Name, permissions: Permissions, estate: Estate, place: P
                 place=place,
                 actions=tuple(actions),
                 conditions=conditions,
-                cut=f"narrow {next(iter(reach.why[conditions]))} of {permissions.principal.name}",
+                cut=cut_of_statement(permissions.account, permissions.principal, *reach.said[conditions]),
             )
 
 
 def resource_fact(target: Name, kind: str, title: str, place: Place) -> ResourceFact:
     """A resource that some policy names."""
-    return ResourceFact(name=target, kind=kind, title=title, place=place, sensitivity=_sensitivity(kind))
+    return ResourceFact(name=target, kind=kind, title=title, place=place, sensitivity=sensitivity_of(kind))
 
 
-def _sensitivity(kind: str) -> Sensitivity | None:
+def sensitivity_of(kind: str) -> Sensitivity | None:
+    """Of a kind of resource as such: what it holds is for its owner to say."""
     if kind == "aws-account":
         return Sensitivity.RESTRICTED
     return Sensitivity.CONFIDENTIAL if kind.removeprefix("aws-") in _SENSITIVE else None
 
 
 def _statement(
-    reached: dict[Name, _Reach], permissions: Permissions, entry: Said, tests: tuple[str, ...], estate: Estate
+    reached: dict[Name, _Reach],
+    permissions: Permissions,
+    entry: Said,
+    tests: tuple[str, ...],
+    estate: Estate,
+    hubs: dict[Name, tuple[str, str]],
 ) -> None:
     statement = entry.statement
     resources = ("*",) if statement.not_resources else statement.resources
@@ -87,9 +101,9 @@ def _statement(
             continue
         for pattern in resources:
             label = f"{why}{note}{_exceptions(permissions, action.lower(), pattern)}"
-            for asked, place, bounds in _bounded(permissions, action, pattern):
+            for asked, place, bounds in permissions.narrowed(entry, action, pattern):
                 for actual in _less_allow_lists(permissions, asked):
-                    _reach(reached, permissions, entry, estate, actual, place, (*tests, *bounds), label)
+                    _reach(reached, permissions, entry, estate, actual, place, (*tests, *bounds), label, hubs)
 
 
 def _reach(
@@ -101,34 +115,26 @@ def _reach(
     pattern: str,
     tests: tuple[str, ...],
     label: str,
+    hubs: dict[Name, tuple[str, str]],
 ) -> None:
     """Note one action on one resource pattern, and on the resources known by name that it covers."""
     lowered = action.lower()
+    if not suits(lowered, pattern):
+        return
     service = lowered.partition(":")[0] if ":" in lowered else "*"
     targets = [(pattern, *_target(pattern, service, estate))]
-    targets += [(c.pattern, c.name, c.kind, c.title) for c in _inside(entry, lowered, service, pattern, estate)]
+    inside = _inside(entry, lowered, service, pattern, estate)
+    if len(inside) > FEW and _for_all(permissions, entry, lowered, pattern):
+        hub = estate.spread.hub(service, pattern)
+        hubs[hub] = (service, pattern)
+        targets.append((pattern, hub, "aws-any-of", f"what {pattern} covers"))
+    else:
+        targets += [(c.pattern, c.name, c.kind, c.title) for c in inside]
     for asked, target, kind, title in targets:
         limits = permissions.limits(lowered, asked, bounded=False)
         if limits is not None:
             conditions = tuple(dict.fromkeys((*tests, *limits)))
-            reached.setdefault(target, _Reach(kind, title)).add(conditions, action, label)
-
-
-def _bounded(permissions: Permissions, action: str, pattern: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """What the boundary leaves of an action on a resource: the intersection with each of its statements."""
-    if permissions.bounds is None:
-        yield action, pattern, ()
-        return
-    lowered = action.lower()
-    for bound in permissions.bounds:
-        statement = bound.statement
-        tests = remaining(statement.conditions, permissions.context) if statement.allow else None
-        if tests is None or not statement.meets_action(lowered) or not statement.meets_resource(pattern):
-            continue
-        actions = [action] if statement.not_actions else [_shared(lowered, kept, action) for kept in statement.actions]
-        places = [pattern] if statement.not_resources else [_shared(pattern, kept) for kept in statement.resources]
-        for asked, place in product(filter(None, actions), filter(None, places)):
-            yield asked, place, (*tests, *bound.open)
+            reached.setdefault(target, _Reach(kind, title)).add(conditions, action, label, entry)
 
 
 def _actions(entry: Said) -> Iterator[tuple[str, str]]:
@@ -178,19 +184,44 @@ def _target(pattern: str, service: str, estate: Estate) -> tuple[Name, str, str]
     return name("aws", account, service, "*"), f"aws-{service}", f"every {service} resource"
 
 
-def _inside(entry: Said, action: str, service: str, pattern: str, estate: Estate) -> Iterator[Concrete]:
+def _for_all(permissions: Permissions, entry: Said, action: str, pattern: str) -> bool:
+    """Tell whether the right is the same for everything that the pattern covers: then a hub may stand for it."""
+    if permissions.bounds is not None or entry.statement.not_resources or entry.open:
+        return False
+    return not any(
+        denial.statement.covers_action(action) and denial.statement.meets_resource(pattern)
+        for denial in permissions.denies
+    )
+
+
+def _hub_facts(spread: Spread, hub: Name, service: str, pattern: str, place: Place) -> Iterator[Fact]:
+    """The hub and its edges, once for all who hold the pattern."""
+    if hub in spread.told:
+        return
+    spread.told.add(hub)
+    shown = pattern if len(pattern) < 120 else f"{pattern[:119]}…"
+    title = f"every {'' if service == '*' else f'{service} '}resource that {shown} covers"
+    yield ResourceFact(name=hub, kind="aws-any-of", title=title, place=place, sensitivity=Sensitivity.PUBLIC)
+    for concrete in spread.inside(service, pattern):
+        yield EdgeFact(
+            source=hub,
+            relation=Relation.CAN_REACH,
+            target=concrete.name,
+            evidence=f"{shown} covers {concrete.title}",
+            place=place,
+        )
+
+
+def _inside(entry: Said, action: str, service: str, pattern: str, estate: Estate) -> Sequence[Concrete]:
     """The resources known by name that a pattern with wildcards covers.
 
     Listing what exists is no reach into each thing, so actions that only list or describe are not spread.
     """
     verb = action.partition(":")[2]
     if not any(wild in pattern for wild in "*?") or verb.startswith(_LISTING):
-        return
+        return ()
     own = resource_of(pattern, estate.account.id)[0]
-    for known, resources in estate.resources.items():
-        if not (covers(service, known) or (service == known)):
-            continue
-        for concrete in resources.values():
-            inside = covers(pattern, concrete.pattern) and entry.statement.covers_resource(concrete.pattern)
-            if concrete.name != own and inside:
-                yield concrete
+    found = estate.spread.inside(service, pattern)
+    if len(found) > FEW and not entry.statement.not_resources:
+        return found  # what the pattern covers, the statement covers that has it
+    return [one for one in found if one.name != own and entry.statement.covers_resource(one.pattern)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from remit.inventory.connectors.files.host import account_of, host_fingerprint, 
 from remit.inventory.connectors.files.readers import READERS
 from remit.inventory.connectors.files.record import FileRead, Role
 from remit.inventory.connectors.files.repository import small_file
+from remit.inventory.connectors.files.secret_record import MIN_CONFIDENCE, SecretOptions, SecretRead
 from remit.inventory.connectors.files.sheet import Sheet
 from remit.inventory.connectors.files.walk import Candidate, Walk, printable
-from remit.inventory.connectors.port import Blind, ConnectorManifest, Permission, Scan
-from remit.inventory.model import Fact, FindingFact, IdentityFact, IdentityKind, Skipped
+from remit.inventory.connectors.port import Blind, ConnectorManifest, Option, Permission, Scan
+from remit.inventory.model import CredentialFact, Fact, FindingFact, IdentityFact, IdentityKind, Skipped
 from remit.inventory.owners import owner_comments, parse_blame, propose
 from remit.kernel.errors import Rejected, Unavailable
 from remit.providers.git import GitHistory
@@ -25,13 +26,16 @@ MANIFEST = ConnectorManifest(
     id="files",
     title="Files of this machine",
     source="a directory: a home, a repository, a server's /etc, or /",
-    observes=tuple(sorted({reader.reads for reader in READERS})),
+    observes=(
+        *sorted({reader.reads for reader in READERS}),
+        "secrets in every file, in what is packed in files, and in the history of repositories",
+    ),
     needs=(
         Permission(grant="read access to the tree", why="a directory that cannot be listed is reported as skipped"),
     ),
     blind_to=(
-        Blind(what="files whose name and place say nothing", why="they are not opened; a secret scan reads every file"),
-        Blind(what="content of archives, images and databases", why="only plain files are read"),
+        Blind(what="secrets that look like words", why="a password of a dictionary is told by its name alone"),
+        Blind(what="what is encrypted", why="an archive or store under a password is reported, and not opened"),
         Blind(
             what="libraries: node_modules, site-packages, virtual environments, package caches",
             why="their keys are test keys",
@@ -39,7 +43,11 @@ MANIFEST = ConnectorManifest(
         Blind(what="the distribution's trust store", why="it says whom to trust, not who one is"),
         Blind(what="other file systems mounted below the root", why="discover them by their own path"),
         Blind(what="what symbolic links point to", why="it is read where it lies, if that is below the root"),
-        Blind(what="the history of repositories", why="only the working tree is read"),
+    ),
+    options=(
+        Option(name="secrets", help="`no`: read known kinds of files only, and scan for no secrets"),
+        Option(name="history", help="`no`: leave the history of repositories alone"),
+        Option(name="min_confidence", help="0 to 100 (50): how sure the scan must be to tell"),
     ),
     hazards=("it reads private keys and tokens: their values become fingerprints at once and go nowhere else",),
 )
@@ -51,7 +59,14 @@ class FilesConnector:
 
     manifest = MANIFEST
 
-    def __init__(self, root: Path, *, instance: str | None = None, history: GitHistory | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        instance: str | None = None,
+        history: GitHistory | None = None,
+        secrets: SecretOptions | None = None,
+    ) -> None:
         self._root = Path(root)
         self._instance = instance
         self._history = history or GitHistory()
@@ -59,6 +74,8 @@ class FilesConnector:
         self._readers = {reader.id: reader for reader in READERS}
         self._accounts: dict[int, str] = {}
         self._homes: dict[str, str] = {}
+        self._secrets = secrets or SecretOptions(enabled=False)
+        self._told: set[tuple[str, str]] = set()
         self.files = 0
         """Files walked past in the last run, opened or not."""
 
@@ -97,8 +114,8 @@ class FilesConnector:
         if str(resolved) != "/" and (resolved / "etc/passwd").is_file():
             self._homes |= {f"{resolved}{home}": account for home, account in self._homes.items()}
 
-    def fetch(self, scan: Scan) -> Iterator[FileRead | Skipped]:
-        """Walk the tree and yield each file that a reader understands."""
+    def fetch(self, scan: Scan) -> Iterator[FileRead | SecretRead | Skipped]:
+        """Walk the tree and yield each file that a reader understands; then scan all of it for secrets."""
         walk = Walk(str(self._root), self._chooser, wanted=self._wanted(), stopped=scan.stopped, progress=scan.progress)
         for found in walk.run():
             if isinstance(found, Skipped):
@@ -108,6 +125,18 @@ class FilesConnector:
         self.files = walk.files
         yield from self._summary(walk)
         scan.progress(walk.files, self.scope)
+        if self._secrets.enabled:
+            # The scan binds what it finds by readers of this package: it is imported when all of them are there.
+            from remit.inventory.connectors.files.secrets import SecretScan
+
+            yield from SecretScan(
+                str(self._root),
+                self._secrets,
+                host=self.instance,
+                accounts=self._accounts,
+                homes=self._homes,
+                told=lambda path, found: not self._told.isdisjoint({(path, found.fingerprint), (path, found.keyed)}),
+            ).run(scan)
 
     def _wanted(self) -> Callable[[str, str, Reader], bool]:
         """Library code is read only when the root lies in it: somebody asked for just that."""
@@ -155,9 +184,14 @@ class FilesConnector:
                 what=f"history of {self._history.unasked} files under {where}", reason="unreachable", detail=detail
             )
 
-    def translate(self, raw: FileRead, scan: Scan) -> Iterable[Fact]:
+    def translate(self, raw: FileRead | SecretRead, scan: Scan) -> Iterable[Fact]:
         """The facts of one file, and who seems to own what it declares; what breaks a reader becomes `Skipped`."""
+        if isinstance(raw, SecretRead):
+            from remit.inventory.secrets.facts import facts_of
+
+            return facts_of(raw.found, raw.spot, now=scan.now)
         facts = self._read(raw, scan)
+        self._remember(facts)
         if raw.repository is None and b"wner" not in raw.data and b"aint" not in raw.data:
             return facts
         comments = owner_comments(decode(raw.data)) if not raw.data.startswith(b"\0") else ()
@@ -177,6 +211,14 @@ class FilesConnector:
         ]
         return (*facts, *owners)
 
+    def _remember(self, facts: Iterable[Fact]) -> None:
+        """Which secrets are told already, and where: the scan of everything does not tell them twice."""
+        for fact in facts:
+            if isinstance(fact, CredentialFact):
+                self._told.add((fact.place.path, fact.fingerprint))
+                if (second := fact.attributes.get("secret_fingerprint")) is not None:
+                    self._told.add((fact.place.path, str(second)))
+
     def _read(self, raw: FileRead, scan: Scan) -> tuple[Fact, ...]:
         sheet = Sheet(raw, scan)
         try:
@@ -187,6 +229,26 @@ class FilesConnector:
 
     def close(self) -> None:
         """Nothing is held between files."""
+
+
+def make(source: str, options: Mapping[str, str], secret: str) -> FilesConnector:
+    """A connector on a directory."""
+    return FilesConnector(Path(source), secrets=_options(options))
+
+
+def _options(given: Mapping[str, str]) -> SecretOptions:
+    """How to scan for secrets; `Rejected` (`inventory.files.option-malformed`) for what is no such setting."""
+    sure = given.get("min_confidence", str(MIN_CONFIDENCE))
+    switches = {key: given.get(key, "yes") for key in ("secrets", "history")}
+    if not sure.isdigit() or int(sure) > 100 or not {*switches.values()} <= {"yes", "no"}:
+        raise Rejected(
+            "inventory.files.option-malformed",
+            "the options of the secret scan are not understood",
+            next_step="give `secrets` and `history` as yes or no, `min_confidence` as a number from 0 to 100",
+        )
+    return SecretOptions(
+        enabled=switches["secrets"] == "yes", history=switches["history"] == "yes", min_confidence=int(sure)
+    )
 
 
 def ownership_weight(fact: IdentityFact) -> int:

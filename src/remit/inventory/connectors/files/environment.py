@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import urlsplit
 
 from remit.inventory.connectors.files import values
 from remit.inventory.connectors.files.dsn import dsn_of, find_dsns, parse_conninfo
@@ -70,6 +71,8 @@ def _login(key: str, by_name: Mapping[str, str]) -> tuple[str, str, str, str, st
         joined = (by_name.get(prefix + glue + suffix, "") for suffix in suffixes for glue in ("_", ""))
         return next((value for value in joined if value and not values.is_placeholder(f"{value}..")), "")
 
+    if "=" in (dn := beside("DN") or (beside("BIND_DN", "BINDDN") if "LDAP" in prefix else "")):
+        return _directory(prefix.removesuffix("BIND").rstrip("_"), dn, by_name)
     user, host, port = beside("USER", "USERNAME", "LOGIN"), beside("HOST", "HOSTNAME", "SERVER", "ADDR"), beside("PORT")
     system = next((_ENGINES[part] for part in prefix.split("_") if part in _ENGINES), None) or _PORTS.get(port)
     if system is None and prefix in {"DB", "DATABASE"}:
@@ -79,6 +82,21 @@ def _login(key: str, by_name: Mapping[str, str]) -> tuple[str, str, str, str, st
     if system is None or not (user or system == "redis"):
         return None
     return system, host, port, user or "default", beside("DB", "DATABASE", "NAME", "DBNAME")
+
+
+def _directory(prefix: str, dn: str, by_name: Mapping[str, str]) -> tuple[str, str, str, str, str] | None:
+    """The login of a directory: the name with which it is bound, and where, by a URL or by host and port."""
+
+    def said(*suffixes: str) -> str:
+        return next((value for each in suffixes if (value := by_name.get(f"{prefix}_{each}", ""))), "")
+
+    try:
+        place = urlsplit(said("URL", "URI", "SERVER_URI", "SERVER"))
+        host, port = place.hostname or "", place.port
+    except ValueError:
+        return None
+    usual = "636" if place.scheme == "ldaps" else ""
+    return "ldap", host or said("HOST", "HOSTNAME"), str(port or "") or said("PORT") or usual, dn, ""
 
 
 def record_aws_key(

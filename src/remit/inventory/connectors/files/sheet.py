@@ -62,6 +62,9 @@ def clean(text: str, limit: int = 200) -> str:
 class Sheet:
     """Collects facts about one file, each once."""
 
+    rules = "files"
+    """The connector whose findings these are."""
+
     def __init__(self, file: FileRead, scan: Scan) -> None:
         self.file = file
         self.now = scan.now
@@ -152,6 +155,7 @@ class Sheet:
         exposed: bool = False,
         issued: datetime | None = None,
         expires: datetime | None = None,
+        last_used: datetime | None = None,
         manager: str | None = None,
         attributes: Mapping[str, Attribute] | None = None,
     ) -> Name:
@@ -168,12 +172,14 @@ class Sheet:
             identity=identity,
             issued=issued,
             expires=expires,
+            last_used=last_used,
             manager=manager,
             exposed=exposed,
             attributes=self._attributes(attributes),
         )
         self._add(("credential", fingerprint, identity), fact)
-        if identity is not None:
+        # What a line of authorized_keys opens, it opens under its own conditions: that edge is the reader's.
+        if identity is not None and "opens_by" not in fact.attributes:
             self.edge(node, Relation.SECRET_OF, identity, f"{clean(title, 80)} in {self.file.name}", line=line)
         keepers = [*holders]
         if exposed:
@@ -349,7 +355,7 @@ class Sheet:
         if ceiling is not None and _ORDER.index(severity) > _ORDER.index(ceiling):
             severity, detail = ceiling, f"{detail}; the path suggests {self.file.role} material"
         fact = FindingFact(
-            rule=f"files.{what}",
+            rule=f"{self.rules}.{what}",
             severity=severity,
             title=clean(title),
             detail=clean(detail, 500),

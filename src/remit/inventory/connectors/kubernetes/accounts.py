@@ -47,7 +47,7 @@ def federations(annotations: Mapping[str, str]) -> Iterator[tuple[Name, str, str
     if match := _GCP_ACCOUNT.fullmatch(annotations.get(_GKE, "")):
         email = annotations[_GKE]
         condition = "the service account grants `roles/iam.workloadIdentityUser` to this subject"
-        yield name("gcp", match[1], "service-account", email), _GKE, condition
+        yield name("gcp", match[1], "serviceaccount", email), _GKE, condition
     if client := annotations.get(_AZURE_CLIENT, "")[:100]:
         tenant = annotations.get(_AZURE_TENANT, "")[:100] or "unknown"
         condition = "the application has a federated credential for this subject"

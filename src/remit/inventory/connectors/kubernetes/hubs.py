@@ -6,13 +6,18 @@ edge for each object: linear, however many hold the right.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from remit.inventory.connectors.kubernetes.authorizer import implied_groups
+from remit.inventory.connectors.kubernetes.estate import Estate
 from remit.inventory.connectors.kubernetes.labels import environment_of
 from remit.inventory.connectors.kubernetes.names import EVERY, Names
-from remit.inventory.connectors.kubernetes.objects import Cluster, Object
+from remit.inventory.connectors.kubernetes.objects import Cluster, Object, text
 from remit.inventory.connectors.kubernetes.powers import admin_scopes
-from remit.inventory.connectors.kubernetes.rules import Holding, Subject
+from remit.inventory.connectors.kubernetes.rules import Grant, Subject
+from remit.inventory.connectors.kubernetes.secrets import SERVICE_ACCOUNT_TOKEN
 from remit.inventory.connectors.kubernetes.workloads import account_of
 from remit.inventory.model import (
     EdgeFact,
@@ -28,20 +33,52 @@ from remit.inventory.model import (
 )
 from remit.kernel.ids import Name
 
+_AGGREGATION = "system:controller:clusterrole-aggregation-controller"
 _ANONYMOUS = ("system:anonymous", "system:unauthenticated")
 
 
-def translate_hubs(names: Names, namespaces: Sequence[str], place: Place) -> Iterator[Fact]:
+def translate_hubs(estate: Estate, namespaces: Sequence[str], place: Place) -> Iterator[Fact]:
     """The hubs of the cluster and of each namespace, and how they hang together."""
-    yield _resource(names.node(), "kubernetes-nodes", "the nodes of the cluster", Sensitivity.RESTRICTED, place)
-    yield _edge(names.node(), Relation.ASSUME, names.workloads(EVERY), "a node holds the pods that run on it", place)
-    yield _edge(names.admin(EVERY), Relation.CAN_REACH, names.node(), "an administrator runs privileged pods", place)
+    names = estate.names
+    why = "an administrator runs privileged pods"
+    yield _edge(names.admin(EVERY), Relation.CAN_REACH, names.machines(), why, place)
     for namespace in (EVERY, *namespaces):
         yield from _hub(names, namespace, place)
         if namespace != EVERY:
             for of in (names.accounts, names.secrets, names.workloads):
                 relation = Relation.CAN_REACH if of == names.secrets else Relation.ASSUME
                 yield _edge(of(EVERY), relation, of(namespace), f"{namespace} is a namespace of the cluster", place)
+            why = "an administrator of a namespace takes its pod security label away and runs privileged pods"
+            conditions = estate.admission.relabelled(namespace).conditions
+            yield replace(
+                _edge(names.admin(namespace), Relation.CAN_REACH, names.machines(), why, place), conditions=conditions
+            )
+    yield from _users(estate, place)
+    yield from _controllers(estate, place)
+
+
+def _users(estate: Estate, place: Place) -> Iterator[Fact]:
+    """The groups of users and of groups: everybody whom the API server knows is authenticated."""
+    for subject in estate.held:
+        if subject.kind == "ServiceAccount":
+            continue
+        for group in implied_groups(subject):
+            if group in estate.groups:
+                source, why = estate.identity(subject), f"the API server puts {subject.name} into {group}"
+                yield _edge(source, Relation.MEMBER_OF, estate.names.group(group), why, place)
+
+
+def _controllers(estate: Estate, place: Place) -> Iterator[Fact]:
+    """Every cluster binds accounts of kube-system to roles without bound; manifests seldom show them."""
+    if estate.cluster.get("ClusterRoleBinding", "", _AGGREGATION):
+        return
+    why = "clusterrole-aggregation-controller may write any right into cluster roles (`escalate`)"
+    hub = estate.names.accounts("kube-system")
+    if "kube-system" not in estate.cluster.namespaces():
+        yield _resource(hub, "kubernetes-scope", "any service account of kube-system", Sensitivity.PUBLIC, place)
+    edge = _edge(hub, Relation.CAN_REACH, estate.names.admin(EVERY), why, place)
+    condition = "the controllers of the cluster run with service accounts of their own, as they do by default"
+    yield replace(edge, conditions=(condition,))
 
 
 def _hub(names: Names, namespace: str, place: Place) -> Iterator[Fact]:
@@ -70,29 +107,42 @@ def secret_edge(names: Names, secret: Object) -> EdgeFact:
     return _edge(hub, Relation.CAN_REACH, target, f"{secret.name} is in {secret.namespace}", place)
 
 
+def token_edge(names: Names, secret: Object) -> EdgeFact | None:
+    """A Secret with the token of a service account is that account, be its value read or not."""
+    account = secret.annotations.get("kubernetes.io/service-account.name", "")
+    if text(secret.body.get("type")) != SERVICE_ACCOUNT_TOKEN or not account:
+        return None
+    why = f"Secret {secret.local} holds a token of service account {account}, which the cluster keeps there"
+    cut = shlex.join(["kubectl", "delete", "secret", secret.name, "-n", secret.namespace])
+    source, target = names.secret(secret.namespace, secret.name), names.account(secret.namespace, account)
+    return replace(_edge(source, Relation.ASSUME, target, why, secret.place), cut=cut)
+
+
 def workload_edge(names: Names, item: Object) -> EdgeFact:
     target = names.of(item.kind.lower(), item.local)
     hub = names.workloads(item.namespace)
     return _edge(hub, Relation.ASSUME, target, f"{item.name} runs in {item.namespace}", item.place)
 
 
-def translate_subject(subject: Subject, identity: Name, place: Place) -> Iterator[Fact]:
+def translate_subject(subject: Subject, identity: Name, place: Place, aliases: tuple[Name, ...] = ()) -> Iterator[Fact]:
     """The identity of a bound user or group; people (names with an `@`) are no machine identities."""
     if subject.kind == "Group":
-        yield IdentityFact(name=identity, kind=IdentityKind.GROUP, title=f"group {subject.name}", place=place)
+        title = f"group {subject.name}"
+        yield IdentityFact(name=identity, kind=IdentityKind.GROUP, title=title, place=place, aliases=aliases)
     elif subject.kind == "User" and "@" not in subject.name:
         yield IdentityFact(
             name=identity,
             kind=IdentityKind.SERVICE_ACCOUNT,
             title=f"user {subject.name}",
             place=place,
+            aliases=aliases,
             attributes={"authentication": "outside the cluster: certificate, token or OIDC"},
         )
 
 
-def rights_findings(subject: Subject, identity: Name, held: Sequence[Holding]) -> Iterator[FindingFact]:
+def rights_findings(subject: Subject, identity: Name, held: Sequence[Grant]) -> Iterator[FindingFact]:
     """What is wrong with the rights of one subject."""
-    for namespace, holding in admin_scopes(held).items():
+    for namespace, grant in admin_scopes(held).items():
         if subject.name == "system:masters":
             continue
         whole = namespace == EVERY
@@ -100,9 +150,9 @@ def rights_findings(subject: Subject, identity: Name, held: Sequence[Holding]) -
             rule="kubernetes.wildcard-rights",
             severity=Severity.CRITICAL if whole else Severity.HIGH,
             title=f"{subject.kind} {subject.local} has every right in {'the cluster' if whole else namespace}",
-            detail=f"{holding.evidence}: all verbs on all resources",
+            detail=f"{grant.evidence}: all verbs on all resources",
             next_step="list the verbs and resources that it uses, and bind a role with those",
-            place=holding.binding.place,
+            place=grant.binding.place,
             subject=identity,
         )
     if subject.name in _ANONYMOUS:
@@ -110,7 +160,7 @@ def rights_findings(subject: Subject, identity: Name, held: Sequence[Holding]) -
             rule="kubernetes.anonymous-rights",
             severity=Severity.CRITICAL,
             title=f"{subject.name} holds rights: callers without any identity",
-            detail="; ".join(sorted({holding.evidence for holding in held})[:5]),
+            detail="; ".join(sorted({grant.evidence for grant in held})[:5]),
             next_step="delete the binding, or bind the service account that needs it",
             place=held[0].binding.place if held else Place(system="kubernetes", path=""),
             subject=identity,
@@ -128,7 +178,7 @@ def rights_findings(subject: Subject, identity: Name, held: Sequence[Holding]) -
 
 
 def shared_account_findings(
-    workloads: Sequence[Object], cluster: Cluster, names: Names, held: Mapping[Subject, Sequence[Holding]]
+    workloads: Sequence[Object], cluster: Cluster, names: Names, held: Mapping[Subject, Sequence[Grant]]
 ) -> Iterator[FindingFact]:
     """One account under several workloads: nobody can tell who acted, and one compromise takes them all (NHI9)."""
     users: dict[tuple[str, str], list[Object]] = {}

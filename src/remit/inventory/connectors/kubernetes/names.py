@@ -51,9 +51,29 @@ class Names:
         """Every right in a namespace, or in the cluster."""
         return self.of("admin", namespace)
 
-    def node(self) -> Name:
-        """The machines of the cluster."""
-        return self.of("nodes", EVERY)
+    def node(self, namespace: str = EVERY) -> Name:
+        """A node of the cluster, nobody says which; or one of those that run the pods of a namespace."""
+        return self.of("nodes", namespace)
+
+    def machines(self) -> Name:
+        """Every node of the cluster at once."""
+        return self.of("every-node", EVERY)
+
+    def machine(self, local: str) -> Name:
+        """One node."""
+        return self.of("node", local)
+
+    def inside(self, local: str) -> Name:
+        """The pods that run on one node."""
+        return self.of("pods-of-node", local)
+
+    def users(self) -> Name:
+        """Any user that some binding names."""
+        return self.of("any-user", EVERY)
+
+    def rights(self, role: str, namespace: str) -> Name:
+        """What a role with very many rules gives in a namespace."""
+        return self.of("rights", f"{namespace}/{role}")
 
 
 def where(namespace: str) -> str:

@@ -10,7 +10,14 @@ from remit.inventory.connectors.kubernetes.reading import Document
 from remit.inventory.model import Place, Skipped
 
 MAX_OBJECTS = 500_000
-CLUSTER_SCOPED = frozenset({"ClusterRole", "ClusterRoleBinding", "Namespace", "Node", "PersistentVolume"})
+GUARD = "Guard"
+"""What an admission controller of another maker decides by: a policy of Kyverno, a constraint of Gatekeeper."""
+KUBEADM = "ClusterConfiguration"
+DISCOVERY = "OpenIDConfiguration"
+_ADMISSION = frozenset({"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration", "ValidatingAdmissionPolicy"})
+_GUARDS = frozenset({"kyverno.io", "policies.kyverno.io", "constraints.gatekeeper.sh", "security.openshift.io"})
+_CONFIGURATIONS = frozenset({"kube-system/kubeadm-config", "kube-system/aws-auth"})
+CLUSTER_SCOPED = _ADMISSION | {GUARD, "ClusterRole", "ClusterRoleBinding", "Namespace", "Node", "PersistentVolume"}
 WORKLOADS = frozenset(
     {
         "Pod",
@@ -23,7 +30,7 @@ WORKLOADS = frozenset(
         "CronJob",
     }
 )
-KINDS = WORKLOADS | CLUSTER_SCOPED | {"ServiceAccount", "Secret", "Role", "RoleBinding"}
+KINDS = WORKLOADS | CLUSTER_SCOPED | {"ServiceAccount", "Secret", "Role", "RoleBinding", "NetworkPolicy", "ConfigMap"}
 _SEALED = {
     "SealedSecret": ("encrypted", "a sealed secret: its value is known to the cluster alone"),
     "ExternalSecret": ("not-supported", "its value lies in the secret manager that it names"),
@@ -54,22 +61,24 @@ class Object:
 class Cluster:
     """Every object by kind, namespace and name. A name may be declared twice (overlays): all count."""
 
-    objects: dict[tuple[str, str, str], list[Object]] = field(default_factory=dict)
+    objects: dict[str, dict[tuple[str, str], list[Object]]] = field(default_factory=dict)
+    """By kind, then by namespace and name."""
+    spaces: dict[str, None] = field(default_factory=dict)
 
     def add(self, item: Object) -> None:
-        self.objects.setdefault((item.kind, item.namespace, item.name), []).append(item)
+        self.objects.setdefault(item.kind, {}).setdefault((item.namespace, item.name), []).append(item)
+        self.spaces[item.namespace or (item.name if item.kind == "Namespace" else "")] = None
 
     def get(self, kind: str, namespace: str, name: str) -> list[Object]:
-        return self.objects.get((kind, namespace, name), [])
+        return self.objects.get(kind, {}).get((namespace, name), [])
 
     def all(self, *kinds: str) -> Iterator[Object]:
-        for (kind, _, _), items in self.objects.items():
-            if kind in kinds:
+        for kind in kinds:
+            for items in self.objects.get(kind, {}).values():
                 yield from items
 
     def namespaces(self) -> list[str]:
-        names = {namespace for _, namespace, _ in self.objects if namespace}
-        return sorted(names | {item.name for item in self.all("Namespace")})
+        return sorted(self.spaces.keys() - {""})
 
     def namespace(self, name: str) -> Object | None:
         return next(iter(self.get("Namespace", "", name)), None)
@@ -80,6 +89,8 @@ def read_objects(document: Document) -> Iterator[Object | Skipped]:
     queue: list[Any] = [document.body]
     seen = 0
     for body in queue:
+        if isinstance(body, dict) and "kind" not in body and _is_discovery(body):
+            yield _document(DISCOVERY, body, document)
         if not isinstance(body, dict) or not isinstance(body.get("kind"), str) or not text(body.get("apiVersion")):
             continue
         seen += 1
@@ -104,7 +115,13 @@ def _object(body: dict[str, Any], document: Document) -> Iterator[Object | Skipp
         reason, detail = _SEALED[kind]
         yield Skipped(what=f"{kind} {_title(body)} ({where})", reason=reason, detail=detail)
         return
-    if kind not in KINDS:
+    group = text(body["apiVersion"]).rpartition("/")[0]
+    if kind == KUBEADM and group == "kubeadm.k8s.io":
+        yield _document(KUBEADM, body, document)
+        return
+    if group in _GUARDS:
+        kind = GUARD
+    elif kind not in KINDS:
         return
     if "sops" in body:
         yield Skipped(what=f"{kind} {_title(body)} ({where})", reason="encrypted", detail="encrypted by SOPS")
@@ -113,6 +130,8 @@ def _object(body: dict[str, Any], document: Document) -> Iterator[Object | Skipp
     name, namespace = text(metadata.get("name")), text(metadata.get("namespace")) or "default"
     if not name and text(metadata.get("generateName")):
         name = f"{text(metadata['generateName'])}*"
+    if kind == "ConfigMap" and f"{namespace}/{name}" not in _CONFIGURATIONS:
+        return
     if not name or len(name) > 253 or len(namespace) > 253:
         yield Skipped(what=f"{kind} ({where})", reason="malformed", detail="no valid metadata.name")
     elif "{{" in name or "{{" in namespace:
@@ -120,7 +139,7 @@ def _object(body: dict[str, Any], document: Document) -> Iterator[Object | Skipp
     else:
         yield Object(
             kind=kind,
-            group=text(body["apiVersion"]).rpartition("/")[0],
+            group=group,
             namespace="" if kind in CLUSTER_SCOPED else namespace,
             name=name,
             labels=strings(metadata.get("labels")),
@@ -128,6 +147,29 @@ def _object(body: dict[str, Any], document: Document) -> Iterator[Object | Skipp
             body=body,
             place=Place(system="kubernetes", path=document.path, line=document.line),
         )
+
+
+def _is_discovery(body: Mapping[str, Any]) -> bool:
+    """Tell whether it is what an API server says of its tokens (RFC 8414 with `id_token` alone)."""
+    return (
+        body.get("response_types_supported") == ["id_token"]
+        and bool(text(body.get("issuer")))
+        and bool(text(body.get("jwks_uri")))
+    )
+
+
+def _document(kind: str, body: Mapping[str, Any], document: Document) -> Object:
+    """A configuration without metadata, as an object of the cluster."""
+    return Object(
+        kind=kind,
+        group="",
+        namespace="",
+        name=kind,
+        labels={},
+        annotations={},
+        body=body,
+        place=Place(system="kubernetes", path=document.path, line=document.line),
+    )
 
 
 def _title(body: Mapping[str, Any]) -> str:

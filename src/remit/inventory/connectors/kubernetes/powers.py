@@ -1,21 +1,17 @@
-"""What a subject's rules amount to: whom it can become, whose secrets it can read, what else it can reach.
+"""What single rights amount to: whom their holder can become, whose secrets it reads, what else it reaches.
 
-Rules are judged together, over all bindings of a subject: two harmless ones can make a dangerous pair.
+The catalogue alone; `reach` judges it for one subject, `pairs` and `binding` judge rights that are harmless alone.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-from remit.inventory.connectors.kubernetes.names import EVERY, Names, where
-from remit.inventory.connectors.kubernetes.rules import Holding
-from remit.inventory.model import EdgeFact, Fact, Place, Relation, ResourceFact, Sensitivity
-from remit.kernel.ids import Name
-
-_RBAC = "rbac.authorization.k8s.io"
+from remit.inventory.connectors.kubernetes.names import EVERY
+from remit.inventory.connectors.kubernetes.rules import Grant, Rule, Rules
+from remit.inventory.model import Relation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +24,40 @@ class Power:
     gives: tuple[tuple[Relation, str], ...]
     why: str
     named: str = ""
-    """The method of `Names` for one object, where the rule names objects and the power is limited to them."""
+    """What a rule's names are names of, where the power is limited to them: `account`, `secret`, `pod`, `node`."""
+    cluster: bool = False
+    """The resource is in no namespace: a role binding never gives it."""
+    kind: str = ""
+    """The kind of which one must be there, where the holder may change it and not create it."""
+    node: str = ""
+    """The method of `Names` for the machines that are reached where admission lets a privileged container in."""
+    conditions: tuple[str, ...] = ()
 
 
-_RUN = ((Relation.ASSUME, "accounts"), (Relation.CAN_REACH, "secrets"))
-_RUN_WHY = "a pod runs as any service account, and mounts any secret, of its namespace"
-_CHANGE = ("create", "update", "patch")
-POWERS = (
+_RUN_WHY: Final = "a pod runs as any service account, and mounts any secret, of its namespace"
+_CHANGE: Final = ("create", "update", "patch")
+_ADMISSION: Final = "admissionregistration.k8s.io"
+_INSIDE: Final = ((Relation.ASSUME, "workloads"),)
+
+
+def _runs(group: str, resource: str, kind: str, verbs: tuple[str, ...] = _CHANGE) -> Power:
+    gives = ((Relation.ASSUME, "accounts"), (Relation.CAN_REACH, "secrets"))
+    return Power(group=group, resource=resource, verbs=verbs, gives=gives, why=_RUN_WHY, kind=kind, node="machines")
+
+
+RUNS: Final = (
+    _runs("", "pods", "Pod", ("create",)),
+    _runs("", "replicationcontrollers", "ReplicationController"),
+    _runs("apps", "deployments", "Deployment"),
+    _runs("apps", "statefulsets", "StatefulSet"),
+    _runs("apps", "daemonsets", "DaemonSet"),
+    _runs("apps", "replicasets", "ReplicaSet"),
+    _runs("batch", "jobs", "Job", ("create",)),
+    _runs("batch", "cronjobs", "CronJob"),
+)
+"""Whoever may do one of these runs a pod of its own making."""
+
+POWERS: Final = (
     Power(
         group="",
         resource="secrets",
@@ -59,169 +82,124 @@ POWERS = (
         why="impersonates service accounts",
         named="account",
     ),
-    Power(group="", resource="pods", verbs=("create",), gives=_RUN, why=_RUN_WHY),
-    Power(group="", resource="replicationcontrollers", verbs=_CHANGE, gives=_RUN, why=_RUN_WHY),
-    Power(group="apps", resource="deployments", verbs=_CHANGE, gives=_RUN, why=_RUN_WHY),
-    Power(group="apps", resource="statefulsets", verbs=_CHANGE, gives=_RUN, why=_RUN_WHY),
-    Power(group="apps", resource="daemonsets", verbs=_CHANGE, gives=_RUN, why=_RUN_WHY),
-    Power(group="apps", resource="replicasets", verbs=_CHANGE, gives=_RUN, why=_RUN_WHY),
-    Power(group="batch", resource="jobs", verbs=("create",), gives=_RUN, why=_RUN_WHY),
-    Power(group="batch", resource="cronjobs", verbs=_CHANGE, gives=_RUN, why=_RUN_WHY),
+    *RUNS,
+    Power(
+        group="",
+        resource="pods",
+        verbs=("update", "patch"),
+        gives=_INSIDE,
+        why="puts another image into a running pod",
+        named="pod",
+    ),
     Power(
         group="",
         resource="pods/exec",
         verbs=("create", "get"),
-        gives=((Relation.ASSUME, "workloads"),),
+        gives=_INSIDE,
         why="runs commands inside pods",
+        named="pod",
     ),
     Power(
         group="",
         resource="pods/attach",
         verbs=("create", "get"),
-        gives=((Relation.ASSUME, "workloads"),),
+        gives=_INSIDE,
         why="attaches to running containers",
+        named="pod",
+        conditions=("the main process of a container reads commands from its standard input",),
     ),
     Power(
         group="",
         resource="pods/ephemeralcontainers",
         verbs=("update", "patch"),
-        gives=((Relation.ASSUME, "workloads"),),
+        gives=_INSIDE,
         why="puts debug containers into pods",
+        named="pod",
+        node="node",
     ),
     Power(
         group="",
         resource="nodes/proxy",
         verbs=("create", "get"),
-        gives=((Relation.ASSUME, "workloads"),),
+        gives=_INSIDE,
         why="runs commands in any pod through the kubelet",
+        named="node",
+        cluster=True,
+    ),
+    *(
+        Power(
+            group="",
+            resource=resource,
+            verbs=("update", "patch"),
+            gives=_INSIDE,
+            why="drives pods from one node to another",
+            cluster=True,
+            conditions=("it controls a node on which the pods that it drives away are started again",),
+        )
+        for resource in ("nodes", "nodes/status")
+    ),
+    Power(
+        group=_ADMISSION,
+        resource="mutatingwebhookconfigurations",
+        verbs=_CHANGE,
+        gives=((Relation.CAN_REACH, "admin"),),
+        why="changes what others write: pods, roles, bindings",
+        cluster=True,
+        kind="MutatingWebhookConfiguration",
+        conditions=("the API server reaches its webhook, and somebody with more rights writes an object after",),
+    ),
+    Power(
+        group=_ADMISSION,
+        resource="validatingwebhookconfigurations",
+        verbs=_CHANGE,
+        gives=((Relation.CAN_REACH, "secrets"),),
+        why="is shown every secret that is written",
+        cluster=True,
+        kind="ValidatingWebhookConfiguration",
+        conditions=("the API server reaches its webhook, and the secret is written after",),
     ),
 )
 
-_PAIRS = (
-    ("roles", "escalate", "roles", ("create", "update", "patch"), "may write any right into roles (`escalate`)"),
-    ("clusterroles", "escalate", "clusterroles", _CHANGE, "may write any right into cluster roles (`escalate`)"),
-    ("roles", "bind", "rolebindings", _CHANGE, "may bind any role (`bind`)"),
-    ("clusterroles", "bind", "rolebindings", _CHANGE, "may bind any cluster role (`bind`)"),
-    ("clusterroles", "bind", "clusterrolebindings", _CHANGE, "may bind any cluster role (`bind`)"),
-)
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A rule that gives a power, and the verbs by which it does."""
+
+    power: Power
+    rule: Rule
+    verbs: tuple[str, ...]
 
 
-def admin_scopes(held: Iterable[Holding]) -> dict[str, Holding]:
-    """Where a subject holds every right: namespaces, or `*`."""
-    return {holding.namespace: holding for holding in held if holding.rule.everything}
+def hits(rules: Rules) -> tuple[Hit, ...]:
+    """Every power that the rules of a role give; found once for each role."""
+    if "powers" not in rules.known:
+        rules.known["powers"] = tuple(_hits(rules))
+    found: tuple[Hit, ...] = rules.known["powers"]
+    return found
 
 
-def reach_edges(source: Name, held: Sequence[Holding], names: Names) -> Iterator[Fact]:
-    """Everything that `source` can reach or become by the rules it holds."""
-    admins = admin_scopes(held)
-    for namespace, holding in admins.items():
-        yield _edge(source, Relation.CAN_REACH, names.admin(namespace), holding, ("*",), "every verb on everything")
-    rest = [h for h in held if EVERY not in admins and h.namespace not in admins]
-    yield from _escalations(source, rest, names)
-    yield from _powers(source, rest, names)
-    yield from _impersonations(source, rest, names)
-    yield from _plain(source, rest, names)
-
-
-def _powers(source: Name, held: Sequence[Holding], names: Names) -> Iterator[EdgeFact]:
-    done: set[tuple[Relation, Name]] = set()
+def _hits(rules: Rules) -> Iterable[Hit]:
     for power in POWERS:
-        for holding in held:
-            verbs = holding.rule.allows(power.group, power.resource, power.verbs)
-            if not verbs:
-                continue
-            action = tuple(f"{verb} {power.resource}" for verb in verbs)
-            for relation, target in _targets(power, holding, names):
-                if (relation, target) not in done:
-                    done.add((relation, target))
-                    yield _edge(source, relation, target, holding, action, power.why)
+        seen: set[tuple[tuple[str, ...], tuple[str, ...]]] = set()
+        for rule in rules:
+            verbs = effective(rule, power.resource, rule.allows(power.group, power.resource, power.verbs))
+            if verbs and (verbs, rule.names) not in seen:
+                seen.add((verbs, rule.names))
+                yield Hit(power, rule, verbs)
 
 
-def _targets(power: Power, holding: Holding, names: Names) -> Iterator[tuple[Relation, Name]]:
-    if holding.rule.names and power.named and holding.namespace != EVERY:
-        for relation, _ in power.gives:
-            for local in holding.rule.names:
-                yield relation, getattr(names, power.named)(holding.namespace, local)
-    elif not (holding.rule.names and power.verbs == ("create",)):
-        # `create` with resourceNames never matches: the name is not known when it is authorised.
-        for relation, target in power.gives:
-            yield relation, getattr(names, target)(holding.namespace)
+def effective(rule: Rule, resource: str, verbs: tuple[str, ...]) -> tuple[str, ...]:
+    """Without `create` where the rule names objects: what is created has no name yet when it is authorized."""
+    if rule.names and "/" not in resource:
+        return tuple(verb for verb in verbs if verb != "create")
+    return verbs
 
 
-def _escalations(source: Name, held: Sequence[Holding], names: Names) -> Iterator[EdgeFact]:
-    done: set[str] = set()
-    for resource, verb, changed, changes, why in _PAIRS:
-        for first in held:
-            if not first.rule.allows(_RBAC, resource, (verb,)):
-                continue
-            for second in held:
-                scope = second.namespace if changed in ("roles", "rolebindings") else EVERY
-                if changed.startswith("cluster") and second.namespace != EVERY:
-                    continue
-                reachable = first.namespace in (EVERY, scope)
-                if scope not in done and reachable and second.rule.allows(_RBAC, changed, changes):
-                    done.add(scope)
-                    action = (f"{verb} {resource}", f"change {changed}")
-                    yield _edge(source, Relation.CAN_REACH, names.admin(scope), first, action, why)
+def admin_scopes(held: Iterable[Grant]) -> dict[str, Grant]:
+    """Where a subject holds every right: namespaces, or `*`."""
+    return {grant.namespace: grant for grant in held if grant.rules.everything is not None}
 
 
-def _impersonations(source: Name, held: Sequence[Holding], names: Names) -> Iterator[EdgeFact]:
-    """Users and groups are cluster-wide; to impersonate any of them is to be `system:masters`."""
-    for holding in held:
-        if holding.namespace != EVERY:
-            continue
-        for resource, named in (("users", names.user), ("groups", names.group)):
-            if not holding.rule.allows("", resource, ("impersonate",)):
-                continue
-            action = (f"impersonate {resource}",)
-            if holding.rule.names:
-                for local in holding.rule.names:
-                    yield _edge(source, Relation.IMPERSONATE, named(local), holding, action, f"impersonates {resource}")
-            else:
-                why = "impersonates anybody, `system:masters` included"
-                yield _edge(source, Relation.CAN_REACH, names.admin(EVERY), holding, action, why)
-
-
-def _plain(source: Name, held: Sequence[Holding], names: Names) -> Iterator[Fact]:
-    """One edge for each kind of object in each namespace, with all verbs that any rule gives."""
-    verbs: dict[tuple[str, str, str, str], dict[str, None]] = defaultdict(dict)
-    first: dict[tuple[str, str, str, str], Holding] = {}
-    for holding in held:
-        for group in holding.rule.groups:
-            for resource in holding.rule.resources:
-                for local in holding.rule.names or ("",):
-                    key = (holding.namespace, group, resource, local)
-                    verbs[key].update(dict.fromkeys(holding.rule.verbs))
-                    first.setdefault(key, holding)
-    for key, allowed in verbs.items():
-        target = _api(names, first[key].binding.place, *key)
-        yield target
-        yield _edge(source, Relation.CAN_REACH, target.name, first[key], tuple(sorted(allowed)), "")
-
-
-def _api(names: Names, place: Place, namespace: str, group: str, resource: str, local: str) -> ResourceFact:
-    full = f"{resource}.{group}" if group else resource
-    title = f"{'everything' if resource == '*' else full} in {'any namespace' if namespace == EVERY else namespace}"
-    return ResourceFact(
-        name=names.of("api", "/".join(filter(None, (namespace, full, local)))),
-        kind="kubernetes-api",
-        title=f"{local} ({title})" if local else title,
-        place=place,
-        sensitivity=Sensitivity.CONFIDENTIAL if resource == "*" else None,
-    )
-
-
-def _edge(
-    source: Name, relation: Relation, target: Name, holding: Holding, actions: tuple[str, ...], why: str
-) -> EdgeFact:
-    scope = where(holding.namespace)
-    within = ["-n", holding.binding.namespace] if holding.binding.namespace else []
-    return EdgeFact(
-        source=source,
-        relation=relation,
-        target=target,
-        evidence=f"{holding.evidence} in {scope}" + (f": {why}" if why else ""),
-        place=holding.binding.place,
-        actions=actions,
-        cut=shlex.join(["kubectl", "delete", holding.binding.kind.lower(), holding.binding.name, *within]),
-    )
+def is_cluster_admin(held: Iterable[Grant]) -> bool:
+    """Tell whether one binding gives every right everywhere."""
+    return EVERY in admin_scopes(held)

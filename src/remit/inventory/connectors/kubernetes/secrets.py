@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -248,8 +248,13 @@ def _fact(
     )
 
 
-def translate_secret(secret: Object, cluster: Cluster, names: Names, fingerprint: Fingerprinter) -> Iterator[Fact]:
-    """The facts of one Secret: it as a resource, the credentials that it holds, and what is wrong with it."""
+def translate_secret(
+    secret: Object, cluster: Cluster, names: Names, fingerprint: Fingerprinter, *, live: bool = False
+) -> Iterator[Fact]:
+    """The facts of one Secret: it as a resource, the credentials that it holds, and what is wrong with it.
+
+    `live`: it is the API's, so what it holds lies in the cluster's store and in no file.
+    """
     resource = names.secret(secret.namespace, secret.name)
     kind = text(secret.body.get("type")) or "Opaque"
     yield ResourceFact(
@@ -266,7 +271,7 @@ def translate_secret(secret: Object, cluster: Cluster, names: Names, fingerprint
             yield entry
         elif entry.credential is not None:
             held += 1
-            yield entry.credential
+            yield replace(entry.credential, exposed=False, manager="kubernetes") if live else entry.credential
             yield EdgeFact(
                 source=resource,
                 relation=Relation.HOLDS,
@@ -275,7 +280,7 @@ def translate_secret(secret: Object, cluster: Cluster, names: Names, fingerprint
                 place=secret.place,
                 cut=f"keep {entry.key} in a secret manager and issue it for one task",
             )
-    yield from _findings(secret, resource, kind, held)
+    yield from _findings(secret, resource, kind, 0 if live else held)
 
 
 def _findings(secret: Object, resource: Name, kind: str, held: int) -> Iterator[FindingFact]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from remit.inventory.connectors.kubernetes.accounts import aws_role
 from remit.inventory.connectors.kubernetes.escapes import escapes
@@ -13,10 +13,14 @@ from remit.inventory.connectors.kubernetes.literals import literal_credentials
 from remit.inventory.connectors.kubernetes.names import Names
 from remit.inventory.connectors.kubernetes.objects import Cluster, Object, mapping, mappings, text
 from remit.inventory.connectors.kubernetes.secrets import Entry, entries_of
-from remit.inventory.model import Autonomy, EdgeFact, Fact, IdentityFact, IdentityKind, Relation
+from remit.inventory.model import Attribute, Autonomy, EdgeFact, Fact, IdentityFact, IdentityKind, Relation
 from remit.kernel.ids import Name, credential_name
 from remit.kernel.unit import Fingerprinter
 
+if TYPE_CHECKING:
+    from remit.inventory.connectors.kubernetes.estate import Estate
+
+_POD_IDENTITY = "pods.eks.amazonaws.com"
 _FEDERATED = ("eks.amazonaws.com/role-arn", "iam.gke.io/gcp-service-account", "azure.workload.identity/client-id")
 
 
@@ -82,7 +86,31 @@ def token_mounted(item: Object, cluster: Cluster) -> bool:
         sources = mappings(mapping(volume.get("projected")).get("sources"))
         if any("serviceAccountToken" in source for source in sources):
             return True
-    for said in (spec, *(account.body for account in accounts)):
+    return _automounts(item, accounts)
+
+
+def token_condition(item: Object, cluster: Cluster) -> str:
+    """What must hold for the API server to take its token: empty where it is made for the API server.
+
+    A projected token with an audience, and one that a cloud's webhook projects, is for somebody else.
+    """
+    accounts = cluster.get("ServiceAccount", item.namespace, account_of(item))
+    if _automounts(item, accounts):
+        return ""
+    audiences = [
+        text(mapping(source["serviceAccountToken"]).get("audience"))
+        for volume in mappings(pod_spec(item).get("volumes"))
+        for source in mappings(mapping(volume.get("projected")).get("sources"))
+        if "serviceAccountToken" in source
+    ]
+    if "" in audiences:
+        return ""
+    shown = ", ".join(sorted(set(audiences)))[:200] or "a cloud"
+    return f"who takes its token, which is for {shown}, gives it the rights of the account"
+
+
+def _automounts(item: Object, accounts: list[Object]) -> bool:
+    for said in (pod_spec(item), *(account.body for account in accounts)):
         automount = said.get("automountServiceAccountToken")
         if isinstance(automount, bool):
             return automount
@@ -135,8 +163,23 @@ def _pull_secrets(item: Object, spec: Mapping[str, Any], cluster: Cluster) -> It
             yield Reference(secret=secret, keys=(), how="imagePullSecrets", condition=condition)
 
 
-def translate_workload(item: Object, cluster: Cluster, names: Names, fingerprint: Fingerprinter) -> Iterator[Fact]:
+def runs_as(item: Object, identity: Name, names: Names, cluster: Cluster) -> EdgeFact:
+    """The edge to its account, for a workload whose pods get a token."""
+    account, condition = account_of(item), token_condition(item, cluster)
+    return EdgeFact(
+        source=identity,
+        relation=Relation.RUNS_AS,
+        target=names.account(item.namespace, account),
+        evidence=f"{item.kind} {item.local} runs as service account {account}, whose token its pods get",
+        place=item.place,
+        conditions=(condition,) if condition else (),
+        cut="set automountServiceAccountToken: false where the pod does not call the API",
+    )
+
+
+def translate_workload(item: Object, estate: Estate, fingerprint: Fingerprinter) -> Iterator[Fact]:
     """The facts of one workload."""
+    cluster, names = estate.cluster, estate.names
     identity = names.of(item.kind.lower(), item.local)
     account = account_of(item)
     mounted = token_mounted(item, cluster)
@@ -151,23 +194,39 @@ def translate_workload(item: Object, cluster: Cluster, names: Names, fingerprint
             "service_account": account,
             "token_mounted": mounted,
             "images": ", ".join(_images(item))[:500],
+            **_tokens(item),
         },
     )
     yield from owners_of(identity, item, cluster)
     if mounted:
-        yield EdgeFact(
-            source=identity,
-            relation=Relation.RUNS_AS,
-            target=names.account(item.namespace, account),
-            evidence=f"{item.kind} {item.local} runs as service account {account}, whose token its pods get",
-            place=item.place,
-            cut="set automountServiceAccountToken: false where the pod does not call the API",
-        )
+        yield runs_as(item, identity, names, cluster)
     yield from _annotated_role(item, identity)
     for reference in references(item, cluster):
         yield from _secret_edges(item, identity, reference, cluster, names, fingerprint)
     yield from literal_credentials(item, identity, containers_of(pod_spec(item)), fingerprint)
-    yield from escapes(item, identity, pod_spec(item), list(containers_of(pod_spec(item))), names)
+    yield from escapes(item, identity, pod_spec(item), list(containers_of(pod_spec(item))), estate)
+
+
+def _tokens(item: Object) -> dict[str, Attribute]:
+    """For whom its projected tokens are, how long they live, and on which node a pod runs."""
+    spec = pod_spec(item)
+    tokens = [
+        mapping(source["serviceAccountToken"])
+        for volume in mappings(spec.get("volumes"))
+        for source in mappings(mapping(volume.get("projected")).get("sources"))
+        if "serviceAccountToken" in source
+    ]
+    found: dict[str, Attribute] = {}
+    if audiences := sorted({text(token.get("audience")) for token in tokens} - {""}):
+        found["token_audiences"] = ", ".join(audiences)[:500]
+    lives = [token["expirationSeconds"] for token in tokens if isinstance(token.get("expirationSeconds"), int)]
+    if lives:
+        found["token_seconds"] = max(lives)
+    if _POD_IDENTITY in audiences:
+        found["eks_pod_identity"] = True
+    if item.kind == "Pod" and (node := text(spec.get("nodeName"))):
+        found["node"] = node
+    return found
 
 
 def _images(item: Object) -> list[str]:

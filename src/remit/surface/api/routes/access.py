@@ -7,39 +7,20 @@ import pwd
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from remit.access.grants import approval_content
 from remit.access.leases.model import LIVE, LeaseFilter
-from remit.access.model import Approval, Grant, GrantState, Lease, Target
-from remit.access.policy import lifecycle
-from remit.access.policy.compile import compile_policies
-from remit.access.policy.replay import replay
-from remit.access.targets import parse_need
+from remit.access.model import Lease, Target
 from remit.access.tasks.command import measure, open_command
-from remit.kernel.canonical import Json
-from remit.kernel.errors import Conflict, NotFound, Rejected
+from remit.access.tasks.model import what_runs
+from remit.kernel.errors import Conflict, Rejected
 from remit.kernel.ids import name as urn
 from remit.surface.api.route import Call, Route, Text
-from remit.surface.views import decision_of, lease_rows, proof_text, with_titles
+from remit.surface.views import explained, lease_rows, proof_text, rerun, with_titles
 
 _TAG = "access"
-
-
-class NewPolicies(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Cedar text that replaces the policies in force."""
-
-    text: str
-    source: str = ""
-
-
-class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Cedar text to try on past decisions."""
-
-    text: str
-    limit: int = 1000
 
 
 class NewTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -68,22 +49,6 @@ class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Name or uid of the user who may run it; the caller's own where it is empty."""
 
 
-class NewGrant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a task asks a person for, until when, and why."""
-
-    task: str
-    needs: list[str]
-    reason: str
-    seconds: int = 3600
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The digest of the grant that the approver was shown; or why it is denied."""
-
-    digest: str = ""
-    reason: str = ""
-
-
 class Revoke(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A lease, an identity or a credential's fingerprint."""
 
@@ -92,70 +57,14 @@ class Revoke(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     dry_run: bool = False
 
 
-# -- policies and decisions
+class Again(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Other policies than those of its moment: Cedar text, or a version; neither: those of its moment."""
+
+    text: str | None = None
+    version: str = ""
 
 
-async def apply_policies(call: Call) -> Any:
-    body: NewPolicies = call.body
-    by = f"person:{call.require_person('putting policies in force').name}"
-    control = call.control
-    several = await control.store.read(lambda unit: unit.governance.count_active_persons()) > 1
-
-    def work(unit: Any) -> lifecycle.PolicyVersion:
-        active = unit.access.active_policy_version()
-        if active is not None and active.digest == lifecycle.text_digest(body.text):
-            return cast(lifecycle.PolicyVersion, active)  # applying the same text again changes nothing
-        staged = lifecycle.stage(unit, body.text, by=by)
-        if several:
-            return staged  # where there is a second person, one stages and the other puts in force
-        return lifecycle.activate(unit, staged.id, by=by, attester=control.keys)
-
-    version = await control.store.write(work)
-    await control.changed()
-    return {"id": version.id, "digest": version.digest, "state": version.state.value,
-            "count": len(control.feed.cell.current().policies.policies)}  # fmt: skip
-
-
-async def activate_policies(call: Call) -> Any:
-    by = call.require_person("putting policies in force")
-    control = call.control
-    wanted = call.path["version"]
-
-    def work(unit: Any) -> lifecycle.PolicyVersion:
-        version = lifecycle.activate(unit, wanted, by=f"person:{by.name}", attester=control.keys, four_eyes=True)
-        unit.record("governance.approval.signed", actor=f"person:{by.name}", subject=wanted,
-                    data={"digest": version.digest, "approval": by.evidence()})  # fmt: skip
-        return version
-
-    version = await control.store.write(work)
-    await control.changed()
-    return {"id": version.id, "digest": version.digest, "state": version.state.value}
-
-
-async def list_policies(call: Call) -> Any:
-    versions = await call.control.store.read(lambda unit: unit.access.policy_versions(limit=50))
-    return [{**msgspec.to_builtins(each), "text": each.text} for each in versions]
-
-
-async def show_policies(call: Call) -> Any:
-    version = await call.control.store.read(lambda unit: unit.access.active_policy_version())
-    return (
-        {"id": version.id, "text": version.text, "digest": version.digest}
-        if version
-        else {"id": "", "text": "", "digest": ""}
-    )
-
-
-async def replay_policies(call: Call) -> Any:
-    body: Candidate = call.body
-    records = await call.control.latest_decisions(limit=min(body.limit, 10_000))
-    found = replay(
-        (decision_of(each) for each in records), compile_policies(body.text), entities=call.control.feed.cell.current()
-    )
-    changes = [
-        {**msgspec.to_builtins(each), "before": each.before.value, "after": each.after.value} for each in found.changes
-    ]
-    return {"replayed": found.asked, "unaffected": found.unaffected, "changes": changes}
+# -- decisions
 
 
 async def decisions(call: Call) -> Any:
@@ -164,24 +73,24 @@ async def decisions(call: Call) -> Any:
 
 
 async def decision(call: Call) -> Any:
-    [found] = await with_titles(call.control, [await call.control.decision(call.path["decision"])])
+    [found] = await with_titles(call.control, [await explained(call.control, call.path["decision"])])
     return found
+
+
+async def decide_again(call: Call) -> Any:
+    body: Again = call.body
+    return await rerun(call.control, call.path["decision"], text=body.text, version=body.version)
 
 
 # -- targets
 
 
 async def add_target(call: Call) -> Any:
-    from remit.providers.postgres.address import parse_url
-
     body: NewTarget = call.body
-    if body.system != "postgres":
-        call.control.targets.manifest(body.system)
-    address = parse_url(body.url)
-    options = {**({"sslmode": address.ssl_mode} if address.ssl_mode else {}), **body.options}
+    where = call.control.targets.locate(body.system, body.url)
     target = Target(
-        name=body.name, system=body.system, host=address.host, port=address.port, database=address.database,
-        user=address.user, roles=body.roles, options=options,
+        name=body.name, system=body.system, host=where.host, port=where.port, database=where.database,
+        user=where.user, roles=body.roles, options={**where.options, **body.options},
     )  # fmt: skip
     checks = await call.control.targets.add(target, body.secret, actor=call.caller.actor)
     await call.control.reload()
@@ -193,16 +102,20 @@ async def list_targets(call: Call) -> Any:
 
 
 async def remove_target(call: Call) -> Any:
+    await call.control.segments.require_none(call.path["target"])
+    await call.control.engine.unspare(call.path["target"])
     await call.control.targets.remove(call.path["target"], actor=call.caller.actor)
     await call.control.reload()
     return {"removed": call.path["target"]}
 
 
-async def install_sql(call: Call) -> Any:
-    from remit.access.brokers.postgres import install_sql as script_of
+async def install_script(call: Call) -> Any:
+    from remit.access.brokers.port import Installs
 
-    target = await call.control.targets.get(call.path["target"])
-    return Text(body=script_of(target, call.control.instance), media_type="application/sql; charset=utf-8")
+    broker = call.control.targets.make(await call.control.targets.stored(call.path["target"]))
+    if not isinstance(broker, Installs):
+        raise _nothing_to_install(call.path["target"])
+    return Text(body=broker.install_script(call.control.instance), media_type="text/plain; charset=utf-8")
 
 
 async def install(call: Call) -> Any:
@@ -212,7 +125,7 @@ async def install(call: Call) -> Any:
     name = call.path["target"]
     broker = await call.control.brokers.broker(name)
     if not isinstance(broker, Installs):
-        raise Rejected("access.target.nothing_to_install", f"the broker of `{name}` installs nothing on its target")
+        raise _nothing_to_install(name)
     databases = await broker.install(call.control.instance)
     await call.control.store.write(
         lambda unit: unit.record(
@@ -223,6 +136,10 @@ async def install(call: Call) -> Any:
         )
     )
     return {"target": name, "databases": databases}
+
+
+def _nothing_to_install(name: str) -> Rejected:
+    return Rejected("access.target.nothing_to_install", f"the broker of `{name}` installs nothing on its target")
 
 
 # -- tasks
@@ -271,7 +188,7 @@ async def list_tasks(call: Call) -> Any:
     return [
         {"name": each.name, "identity": each.identity, "created_by": each.created_by, "digest": each.digest,
          "uid": each.uid,
-         "program": {**each.program.as_json(), "path": each.program.script or each.program.executable}}
+         "program": {"kind": "process", "path": what_runs(each.program), **each.program.as_json()}}
         for each in await call.control.tasks.list()
     ]  # fmt: skip
 
@@ -280,59 +197,6 @@ async def remove_task(call: Call) -> Any:
     by = call.require_person("removing a task")
     await call.control.tasks.remove(call.path["task"], actor=f"person:{by.name}")
     return {"removed": call.path["task"]}
-
-
-# -- grants that a person approves
-
-
-async def request_grant(call: Call) -> Any:
-    body: NewGrant = call.body
-    by = call.require_person("asking for a grant")
-    definition = await call.control.tasks.get(body.task)
-    if definition is None:
-        raise NotFound(
-            "access.task.missing", f"no task `{body.task}` is registered", next_step="`remit task add NAME -- CMD`"
-        )
-    needs = [parse_need(each) for each in body.needs]
-    grant = await call.control.grants.request(
-        definition, needs, life=timedelta(seconds=body.seconds), reason=body.reason, actor=f"person:{by.name}"
-    )
-    return _grant(grant)
-
-
-async def list_grants(call: Call) -> Any:
-    states = (GrantState.REQUESTED, GrantState.APPROVED) if not call.flag("all") else tuple(GrantState)
-    found = await call.control.grants.list(states=states, limit=call.integer("limit", 100, most=1000))
-    return [{**_grant(each.grant), "requested_by": each.requested_by} for each in found]
-
-
-async def approve_grant(call: Call) -> Any:
-    body: Answer = call.body
-    by = call.require_person("approving a grant")
-    control = call.control
-    now = control.clock.now()
-    approver = f"person:{by.name}"
-    signature = control.keys.sign("approval", approval_content(approver, now, body.digest))
-    approval = Approval(approver=approver, time=now, digest=body.digest, signature=signature)
-    grant = await control.grants.approve(call.path["grant"], approval)
-    # The person's own signature beside ours: it can be checked years later against the key that was enrolled.
-    evidence: dict[str, Json] = {"digest": body.digest, "approval": by.evidence()}
-    await control.store.write(
-        lambda unit: unit.record("governance.approval.signed", actor=approver, subject=grant.id, data=evidence)
-    )
-    await control.synchronise()
-    return _grant(grant)
-
-
-async def deny_grant(call: Call) -> Any:
-    body: Answer = call.body
-    by = call.require_person("denying a grant")
-    grant = await call.control.grants.deny(call.path["grant"], actor=f"person:{by.name}", reason=body.reason)
-    return _grant(grant)
-
-
-def _grant(grant: Grant) -> dict[str, Any]:
-    return {**msgspec.to_builtins(grant), "digest": grant.digest}
 
 
 # -- leases
@@ -352,13 +216,14 @@ async def revoke(call: Call) -> Any:
     else:
         identity = await control.resolve(body.subject)
         where = LeaseFilter(identity=identity)
-    dependents = (await control.dependents(identity))["dependents"] if identity else []
+    found = await control.dependents(identity) if identity else {"dependents": []}
+    dependents = found["dependents"]
     if body.dry_run:
         held = await control.store.read(
             lambda unit: unit.access.leases(LeaseFilter(ids=where.ids, identity=identity, states=LIVE))
         )
         would = [_row(each.lease) for each in held] + await control.static.preview(identity, body.subject)
-        return {"dry_run": True, "revoked": would, "dependents": dependents}
+        return {**found, "dry_run": True, "revoked": would}
     done = [
         _row(each)
         for each in await control.engine.revoke(
@@ -386,31 +251,6 @@ def task_name(name: str, instance: str) -> str:
 
 ROUTES = [
     Route(
-        method="POST",
-        path="/api/v1/policies",
-        summary="Put policies in force",
-        handler=apply_policies,
-        body=NewPolicies,
-        tag=_TAG,
-    ),
-    Route(method="GET", path="/api/v1/policies", summary="The policies in force", handler=show_policies, tag=_TAG),
-    Route(method="GET", path="/api/v1/policies/versions", summary="Policy versions", handler=list_policies, tag=_TAG),
-    Route(
-        method="POST",
-        path="/api/v1/policies/{version}/activate",
-        summary="Put a staged version in force, as another person",
-        handler=activate_policies,
-        tag=_TAG,
-    ),
-    Route(
-        method="POST",
-        path="/api/v1/policies/replay",
-        summary="Try policies on past decisions",
-        handler=replay_policies,
-        body=Candidate,
-        tag=_TAG,
-    ),
-    Route(
         method="GET",
         path="/api/v1/decisions",
         summary="The latest decisions",
@@ -418,15 +258,29 @@ ROUTES = [
         query={"limit": "at most 1000", "denied": "1: only denials"},
         tag=_TAG,
     ),
-    Route(method="GET", path="/api/v1/decisions/{decision}", summary="One decision", handler=decision, tag=_TAG),
+    Route(
+        method="GET",
+        path="/api/v1/decisions/{decision}",
+        summary="One decision, explained",
+        handler=decision,
+        tag=_TAG,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/decisions/{decision}/rerun",
+        summary="Run a past decision again",
+        handler=decide_again,
+        body=Again,
+        tag=_TAG,
+    ),
     Route(method="POST", path="/api/v1/targets", summary="Add a target", handler=add_target, body=NewTarget, tag=_TAG),
     Route(method="GET", path="/api/v1/targets", summary="Targets", handler=list_targets, tag=_TAG),
     Route(method="DELETE", path="/api/v1/targets/{target}", summary="Remove a target", handler=remove_target, tag=_TAG),
     Route(
         method="GET",
         path="/api/v1/targets/{target}/install",
-        summary="SQL for the least privilege",
-        handler=install_sql,
+        summary="The script for the least privilege",
+        handler=install_script,
         tag=_TAG,
     ),
     Route(
@@ -439,26 +293,6 @@ ROUTES = [
     Route(method="POST", path="/api/v1/tasks", summary="Register a task", handler=add_task, body=NewTask, tag=_TAG),
     Route(method="GET", path="/api/v1/tasks", summary="Task definitions", handler=list_tasks, tag=_TAG),
     Route(method="DELETE", path="/api/v1/tasks/{task}", summary="Remove a task", handler=remove_task, tag=_TAG),
-    Route(
-        method="POST", path="/api/v1/grants", summary="Ask for a grant", handler=request_grant, body=NewGrant, tag=_TAG
-    ),
-    Route(method="GET", path="/api/v1/grants", summary="Grants that wait or hold", handler=list_grants, tag=_TAG),
-    Route(
-        method="POST",
-        path="/api/v1/grants/{grant}/approve",
-        summary="Approve exactly this grant",
-        handler=approve_grant,
-        body=Answer,
-        tag=_TAG,
-    ),
-    Route(
-        method="POST",
-        path="/api/v1/grants/{grant}/deny",
-        summary="Deny a grant",
-        handler=deny_grant,
-        body=Answer,
-        tag=_TAG,
-    ),
     Route(
         method="GET",
         path="/api/v1/leases",

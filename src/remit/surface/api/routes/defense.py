@@ -34,6 +34,7 @@ async def quarantine(call: Call) -> Any:
     if body.dry_run:
         plan = await control.responder.plan(identity)
         return {
+            **await control.dependents(identity),
             "identity": identity,
             "effects": [each.as_json() for each in plan.effects],
             "dependants": plan.dependants,

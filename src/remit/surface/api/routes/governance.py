@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from remit.governance import exceptions, lifecycle, ownership, people
+from remit.governance.controls import controls_of
 from remit.governance.model import ExceptionDraft
 from remit.inventory.model import State
 from remit.kernel.errors import Rejected
@@ -171,7 +172,15 @@ async def revoke_exception(call: Call) -> Any:
 
 async def list_exceptions(call: Call) -> Any:
     found = await call.control.store.read(lambda unit: unit.governance.exceptions())
-    return [{**msgspec.to_builtins(each), "digest": each.digest} for each in found]
+    (_, probes), now = await call.control.segments.state(), call.control.clock.now()
+    return [
+        {
+            **msgspec.to_builtins(each),
+            "digest": each.digest,
+            "controls": msgspec.to_builtins(controls_of(each, probes, now)),
+        }
+        for each in found
+    ]
 
 
 ROUTES = [

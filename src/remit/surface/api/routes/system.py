@@ -13,7 +13,12 @@ _TAG = "system"
 
 
 async def healthz(call: Call) -> Any:
-    return {"status": "ok", "version": __version__}
+    return {
+        "status": "ok",
+        "version": __version__,
+        "agents": call.surface.agents,
+        "decisions": call.surface.decisions,
+    }
 
 
 async def readyz(call: Call) -> Any:

@@ -1,4 +1,4 @@
-"""Who is it, really? Registration entries, authorities, bundle."""
+"""Who is it, really? Registration entries."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from remit.surface.api.route import Call, Route, Text
+from remit.surface.api.route import Call, Route
 from remit.trust.model import Entry
+from remit.wiring.workloads import workload_identity
 
 _TAG = "trust"
 
@@ -22,6 +23,7 @@ class NewEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     identity: str = ""
     x509_ttl_seconds: int = 3600
     jwt_ttl_seconds: int = 300
+    federates_with: list[str] = []
 
 
 def _shown(entry: Entry) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def _shown(entry: Entry) -> dict[str, Any]:
         "selectors": [str(each) for each in entry.selectors],
         "hint": entry.hint,
         "identity": entry.identity,
+        "federates_with": list(entry.federates_with),
         "x509_ttl": str(entry.x509_ttl),
         "jwt_ttl": str(entry.jwt_ttl),
     }
@@ -38,16 +41,20 @@ def _shown(entry: Entry) -> dict[str, Any]:
 
 async def create_entry(call: Call) -> Any:
     body: NewEntry = call.body
-    identity = await call.control.resolve(body.identity) if body.identity else ""
-    entry = await call.control.trust.create_entry(
-        spiffe_id=body.spiffe_id,
-        selectors=body.selectors,
-        actor=call.caller.actor,
-        x509_ttl=timedelta(seconds=body.x509_ttl_seconds),
-        jwt_ttl=timedelta(seconds=body.jwt_ttl_seconds),
-        hint=body.hint,
-        identity=identity,
-    )
+    settings: dict[str, Any] = {
+        "spiffe_id": body.spiffe_id,
+        "selectors": body.selectors,
+        "x509_ttl": timedelta(seconds=body.x509_ttl_seconds),
+        "jwt_ttl": timedelta(seconds=body.jwt_ttl_seconds),
+        "hint": body.hint,
+        "federates_with": body.federates_with,
+    }
+    call.control.trust.check_entry(**settings)
+    if body.identity:
+        identity = await call.control.resolve(body.identity)
+    else:
+        identity = await workload_identity(call.control, body.spiffe_id, actor=call.caller.actor)
+    entry = await call.control.trust.create_entry(**settings, identity=identity, actor=call.caller.actor)
     await call.control.synchronise()
     return _shown(entry)
 
@@ -62,17 +69,6 @@ async def remove_entry(call: Call) -> Any:
     return _shown(entry)
 
 
-async def list_authorities(call: Call) -> Any:
-    return [
-        {"id": each.id, "kind": each.kind.value, "state": each.state.value, "created": each.created}
-        for each in call.control.trust.authorities()
-    ]
-
-
-async def bundle(call: Call) -> Any:
-    return Text(body=call.control.trust.bundle_document(), media_type="application/json")
-
-
 ROUTES = [
     Route(
         method="POST",
@@ -84,12 +80,4 @@ ROUTES = [
     ),
     Route(method="GET", path="/api/v1/entries", summary="Registration entries", handler=list_entries, tag=_TAG),
     Route(method="DELETE", path="/api/v1/entries/{entry}", summary="Remove an entry", handler=remove_entry, tag=_TAG),
-    Route(
-        method="GET",
-        path="/api/v1/authorities",
-        summary="X.509 and JWT authorities",
-        handler=list_authorities,
-        tag=_TAG,
-    ),
-    Route(method="GET", path="/keys", summary="Trust bundle (SPIFFE, JWKS)", handler=bundle, public=True, tag=_TAG),
 ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
+from collections import Counter
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from remit.kernel.errors import NotFound, Rejected
+from remit.kernel.errors import Rejected
+from remit.surface.cli.dependents import show_dependents
 from remit.surface.cli.options import Listing, Where
 from remit.surface.cli.output import console, emit, plain, say, show_table
 
@@ -18,10 +18,11 @@ def target_add(
     system: str,
     /,
     *,
-    name: Annotated[str, Parameter(help="How needs name it: postgres://NAME?role=…")],
-    url: Annotated[str, Parameter(help="postgres://ADMIN@HOST[:PORT]/DATABASE, without a password.")],
+    name: Annotated[str, Parameter(help="How needs name it: SYSTEM://NAME?role=…")],
+    url: Annotated[str, Parameter(help="SYSTEM://ADMIN@HOST[:PORT]/DATABASE, without a password.")],
     role: Annotated[
-        list[str], Parameter(help="ROLE=GROUP: a role as needs name it, and the group role on the target.", negative=())
+        list[str],
+        Parameter(help="ROLE=RIGHTS: a role as needs name it, and its rights in the target's language.", negative=()),
     ],
     option: Annotated[list[str] | None, Parameter(help="KEY=VALUE for the broker.", negative=())] = None,
     password_stdin: Annotated[
@@ -29,7 +30,7 @@ def target_add(
     ] = False,
     where: Listing | None = None,
 ) -> None:
-    """Add a system on which credentials are minted.
+    """Add a target on which credentials are minted: SYSTEM is a broker's name, as `postgres`.
 
     The admin's password is sealed; a URL with a password is refused.
     """
@@ -81,7 +82,7 @@ def target_ls(*, where: Listing | None = None) -> None:
             ("user", "admin"),
             ("roles", "roles"),
         ],
-        empty="no targets: `remit target add postgres --name … --url … --role read=GROUP`",
+        empty="no targets: `remit target add SYSTEM --name … --url … --role read=RIGHTS`",
     )
 
 
@@ -96,7 +97,7 @@ def target_install(
     /,
     *,
     sql: Annotated[
-        bool, Parameter(name="--print", negative=(), help="Only print the SQL, for a database owner to read and run.")
+        bool, Parameter(name="--print", negative=(), help="Only print what it would do, for the owner to read and run.")
     ] = False,
     where: Listing | None = None,
 ) -> None:
@@ -115,98 +116,6 @@ def target_install(
         say(f"installed in {plain(', '.join(answer['databases']))}")
 
 
-def task_add(
-    name: str,
-    /,
-    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    identity: Annotated[str, Parameter(help="The identity that it runs as; default: one made for the task.")] = "",
-    user: Annotated[str, Parameter(help="Name or uid of the user who may run it; default: you.")] = "",
-    where: Listing | None = None,
-) -> None:
-    """Register a task: `remit task add NAME -- CMD…`. The program's digest is part of what is approved."""
-    where = where or Listing()
-    body = {
-        "name": name,
-        "identity": identity,
-        "argv": list(command),
-        "cwd": str(Path.cwd()),
-        "path": os.environ.get("PATH", ""),
-        "user": user,
-    }
-    answer = where.admin.post("/api/v1/tasks", body, signed=True)
-    if where.format != "table":
-        emit(answer, where.format)
-    else:
-        say(f"registered {answer['name']}: {plain(answer['program']['script'] or answer['program']['executable'])}")
-
-
-def task_ls(*, where: Listing | None = None) -> None:
-    """List task definitions."""
-    where = where or Listing()
-    rows = where.admin.get("/api/v1/tasks")
-    if where.format != "table":
-        emit(rows, where.format)
-        return
-    shown = [{**row, "path": row["program"]["path"], "sha256": row["program"]["sha256"][:16]} for row in rows]
-    show_table(
-        shown,
-        [("name", "task"), ("path", "program"), ("sha256", "sha256"), ("identity", "identity"), ("created_by", "by")],
-        empty="no tasks: `remit task add NAME -- CMD`",
-    )
-
-
-def task_rm(name: str, /, *, where: Where | None = None) -> None:
-    """Remove a task definition; its running tasks are not ended."""
-    (where or Where()).admin.delete(f"/api/v1/tasks/{name}", signed=True)
-    say(f"removed {plain(name)}")
-
-
-def request(
-    *,
-    task: Annotated[str, Parameter(help="Name of a registered task.")],
-    need: Annotated[list[str], Parameter(help="SYSTEM://TARGET[/DATABASE]?role=ROLE", negative=())],
-    reason: Annotated[str, Parameter(help="For whoever approves it.")],
-    seconds: Annotated[int, Parameter(help="How long it holds, from now; at most 12 hours.")] = 3600,
-    where: Listing | None = None,
-) -> None:
-    """Ask a person for a grant. When it is approved, `remit run` of that task with those needs uses it."""
-    where = where or Listing()
-    body = {"task": task, "needs": need, "reason": reason, "seconds": seconds}
-    answer = where.admin.post("/api/v1/grants", body, signed=True)
-    if where.format != "table":
-        emit(answer, where.format)
-    else:
-        say(f"asked for {answer['id']}; another person runs `remit approve {answer['id']}`")
-
-
-def approve(
-    grant: str = "",
-    /,
-    *,
-    deny: Annotated[str, Parameter(help="Deny it instead, for this reason.")] = "",
-    where: Listing | None = None,
-) -> None:
-    """Approve exactly this grant, never as who asked for it; without one, list those that wait."""
-    where = where or Listing()
-    waiting = where.admin.get("/api/v1/grants")
-    if not grant:
-        if where.format != "table":
-            emit(waiting, where.format)
-            return
-        rows = [{**each, "needs": ", ".join(each["needs"])} for each in waiting]
-        columns = [("id", "grant"), ("task", "task"), ("needs", "needs"), ("state", "state"), ("expires", "ends")]
-        show_table(rows, [*columns, ("reason", "reason"), ("requested_by", "asked by")], empty="nothing waits")
-        return
-    shown = next((each for each in waiting if each["id"] == grant), None)
-    if shown is None:
-        raise NotFound("access.grant.unknown", f"no grant `{grant}` waits", next_step="`remit approve` lists them")
-    asked = f"{shown['task']} ({shown['identity']}) asks for {', '.join(shown['needs'])}: {shown['reason']}"
-    say(plain(asked))
-    verb, body = ("deny", {"reason": deny}) if deny else ("approve", {"digest": shown["digest"]})
-    answer = where.admin.post(f"/api/v1/grants/{grant}/{verb}", body, signed=True)
-    say(f"{grant} is {answer['state']}")
-
-
 def leases(
     *,
     all: Annotated[bool, Parameter(negative=(), help="Ended ones too.")] = False,
@@ -214,7 +123,7 @@ def leases(
     limit: int = 100,
     where: Listing | None = None,
 ) -> None:
-    """List leases. `revoking` and `unproved` are not contained yet."""
+    """List leases, with their age, and the kind of task that each is bound to. It says what is not contained yet."""
     where = where or Listing()
     rows = where.admin.get("/api/v1/leases", all=int(all), target=target, limit=limit)
     if where.format != "table":
@@ -224,30 +133,50 @@ def leases(
         ("principal", "credential"),
         ("target", "target"),
         ("task", "task"),
-        ("state", "state"),
-        ("created", "since"),
+        ("kind", "kind"),
+        ("shown", "state"),
+        ("created", "age"),
         ("expires", "expires"),
         ("trouble", "trouble"),
         ("id", "id"),
     ]
-    show_table(rows, columns, empty="no live leases")
+    shown = [{**row, "shown": row["state"] if row["contained"] else f"not contained: {row['state']}"} for row in rows]
+    show_table(shown, columns, empty="no live leases")
+    open_on = Counter(row["target"] for row in rows if not row["contained"])
+    if open_on:
+        where_to_look = ", ".join(f"{number} on {plain(name)}" for name, number in sorted(open_on.items()))
+        say(f"[bold]not contained[/bold]: {where_to_look}; tried until the target answers")
 
 
 def revoke(
     subject: str,
     /,
     *,
-    reason: str = "revoked by hand",
+    reason: Annotated[str, Parameter(help="Why; required where more than one SVID or token falls.")] = "",
     dry_run: Annotated[
         bool, Parameter(negative=(), help="Say what would be revoked and who depends on it; change nothing.")
     ] = False,
+    wait: Annotated[float, Parameter(help="Wait up to SECONDS (at most 60) until everyone connected has heard.")] = 0,
+    unseen: Annotated[
+        bool, Parameter(negative=(), help="Revoke a serial or token id that is not known to be valid.")
+    ] = False,
     where: Listing | None = None,
 ) -> None:
-    """Revoke a lease (ls_…), all leases of an identity, or a static credential by its fingerprint, and prove it.
+    """Revoke before expiry, and prove it.
 
-    Exits 1 when a revocation could not be carried out or proved yet.
+    A lease (ls_…), all leases of an identity (its name or id), a static credential by its fingerprint. Or what was
+    issued, everywhere at once: `serial:HEX`, `jti:ID`, `spiffe://…`, `entry:…`, `identity:…`, `agent:…`, `node:…`,
+    `authority:…`, `grant:…`, `owner:NAME`; but for single ones, nothing more is issued to it until `remit restore`.
+
+    Exits 1 when a revocation could not be carried out or proved yet, or `--wait` was too short.
     """
     where = where or Listing()
+    from remit.surface.cli.commands.revocation import is_issued, revoke_subject
+
+    if is_issued(subject):
+        revoke_subject(subject, reason=reason, dry_run=dry_run, wait=wait, unseen=unseen, where=where)
+        return
+    reason = reason or "revoked by hand"
     answer: dict[str, Any] = where.admin.post(
         "/api/v1/revoke", {"subject": subject, "reason": reason, "dry_run": dry_run}
     )
@@ -259,8 +188,10 @@ def revoke(
             [("what", "credential"), ("target", "target"), ("state", "state"), ("proof", "proof")],
             empty="nothing to revoke",
         )
-        if answer["dependents"]:
-            say(f"[bold]depends on it[/bold]{' (dry run: nothing was changed)' if dry_run else ''}:")
+        if dry_run and "said" in answer:
+            show_dependents(answer)
+        elif answer["dependents"]:
+            say("[bold]depends on it[/bold]:")
             show_table(answer["dependents"], [("title", "who"), ("relation", "how"), ("place", "where")])
     if not dry_run and any(each["state"] != "revoked" for each in answer["revoked"]):
         sys.exit(1)

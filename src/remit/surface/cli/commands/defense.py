@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from remit.surface.cli.commands.inventory import path_of
+from remit.surface.cli.dependents import show_dependents
 from remit.surface.cli.options import Listing, Where
 from remit.surface.cli.output import emit, plain, say, show_table
 
@@ -34,10 +35,12 @@ def quarantine(
         say("[bold]dry run[/bold]: nothing was changed; a quarantine would")
     for effect in answer["effects"]:
         say(f"  {plain(effect['kind'])}: {plain(effect['text'])}")
-    show_table(
-        answer["dependants"], [("title", "depends on it"), ("why", "how")], empty="nothing is known to depend on it"
-    )
-    if not dry_run:
+    if dry_run:
+        show_dependents(answer)
+    else:
+        show_table(
+            answer["dependants"], [("title", "depends on it"), ("why", "how")], empty="nothing is known to depend on it"
+        )
         say(f"quarantined; undo with `remit release {plain(identity)}`")
     if answer.get("open"):
         say("[yellow]not all of it is contained yet[/yellow]; `remit leases` shows what is open")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from cyclopts import Parameter
 
+from remit.inventory.records import COUNTED
+from remit.kernel.errors import Rejected
 from remit.surface.cli.options import Listing, Scanning
-from remit.surface.cli.output import ago, console, emit, plain, say, show_table, visible
+from remit.surface.cli.output import ago, console, emit, plain, say, show_table
+from remit.surface.cli.sparkline import sparkline
 from remit.surface.places import short_place
+
+Said = Literal["0", "1", "2", "3", "none"]
 
 
 def path_of(identity: str) -> str:
@@ -31,21 +35,29 @@ def ls(
     unowned: Annotated[bool, Parameter(negative=())] = False,
     privileged: Annotated[bool, Parameter(negative=())] = False,
     exposed: Annotated[bool, Parameter(negative=(), help="With a secret outside a manager.")] = False,
+    dormant: Annotated[bool, Parameter(negative=(), help="Not used for long, as logs tell.")] = False,
+    shared: Annotated[bool, Parameter(negative=(), help="Used by several workloads.")] = False,
+    never_used: Annotated[bool, Parameter(negative=(), help="Never used, as logs tell.")] = False,
+    tier: Annotated[Said | None, Parameter(help="Which a person said; `none`: nobody said one.")] = None,
+    service: Annotated[str, Parameter(help="Only those of this business service.")] = "",
+    autonomy: Annotated[str, Parameter(help="human-operated, pipeline or autonomous.")] = "",
     gone: Annotated[bool, Parameter(negative=(), help="Also what no source shows any more.")] = False,
     sort: Annotated[str, Parameter(help="A field; a leading - for descending.", allow_leading_hyphen=True)] = "title",
     limit: int = 50,
+    at: Annotated[str, Parameter(help="A past day (2026-03-03) or time: what was there then.")] = "",
     where: Listing | None = None,
 ) -> None:
     """List identities. `--format json` gives one array with every identity and credential that matches."""
     where = where or Listing()
     filters = {"text": text, "kind": kind, "system": system, "state": state, "environment": environment,
                "owner": owner, "unowned": int(unowned), "privileged": int(privileged), "exposed": int(exposed),
-               "gone": int(gone)}  # fmt: skip
+               "tier": tier or "", "service": service, "autonomy": autonomy,
+               "finding": _of_use(dormant=dormant, shared=shared, never=never_used), "gone": int(gone)}  # fmt: skip
     narrowed = any(value for key, value in filters.items() if key != "gone")
-    if where.format != "table" and not narrowed:
+    if where.format != "table" and not narrowed and not at:
         emit(where.admin.get("/api/v1/inventory", gone=int(gone)), where.format)
         return
-    found = where.admin.get("/api/v1/identities", **filters, sort=sort, limit=min(limit, 1000))
+    found = where.admin.get("/api/v1/identities", **filters, sort=sort, limit=min(limit, 1000), at=at)
     if where.format != "table":
         emit(found["rows"], where.format)
         return
@@ -54,20 +66,41 @@ def ls(
         ("kind", "kind"),
         ("system", "system"),
         ("environment", "environment"),
+        ("service", "service"),
         ("owner", "owner"),
         ("state", "state"),
+        ("tier", "tier"),
         ("last_used", "last used"),
         ("id", "id"),
     ]
     show_table(found["rows"], columns, empty="nothing matches; `remit discover files .` looks for more")
     if found["total"] > len(found["rows"]):
-        say(f"[dim]{len(found['rows'])} of {found['total']:,}; --limit shows more[/dim]")
+        more = f"more than {COUNTED:,}" if found["total"] == COUNTED + 1 else f"{found['total']:,}"
+        say(f"[dim]{len(found['rows'])} of {more}; --limit shows more[/dim]")
 
 
-def show(identity: str, /, *, where: Listing | None = None) -> None:
+def _of_use(*, dormant: bool, shared: bool, never: bool) -> str:
+    """The rule of the findings that are asked for."""
+    rules = [rule for rule, wanted in (("dormant", dormant), ("shared", shared), ("never", never)) if wanted]
+    if len(rules) > 1:
+        raise Rejected(
+            "inventory.filter.several",
+            "`--dormant`, `--shared` and `--never-used` exclude each other",
+            next_step="ask for one of them at a time",
+        )
+    return f"use.{rules[0]}" if rules else ""
+
+
+def show(
+    identity: str,
+    /,
+    *,
+    at: Annotated[str, Parameter(help="A past day (2026-03-03) or time: as it was then.")] = "",
+    where: Listing | None = None,
+) -> None:
     """Everything known of one identity: facts with their sources, credentials, owner, findings, what happened to it."""
     where = where or Listing()
-    page = where.admin.get(path_of(identity))
+    page = where.admin.get(path_of(identity), at=at)
     if where.format != "table":
         emit(page, where.format)
         return
@@ -80,8 +113,10 @@ def show(identity: str, /, *, where: Listing | None = None) -> None:
         ("state", record["state"]),
         ("owner", plain(record["owner"] or "") or "[yellow]nobody[/yellow]"),
         ("environment", record["environment"]),
+        ("service", record["service"]),
         ("purpose", record["purpose"]),
-        ("tier", record["tier"]),
+        ("autonomy", record["autonomy"]),
+        ("tier", tier_line(page["tier"]) if page.get("tier") else record["tier"]),
         ("privileged", "yes" if record["privileged"] else "no"),
         ("last used", ago(record["last_used"])),
         ("first seen", ago(record["first_seen"])),
@@ -102,6 +137,22 @@ def show(identity: str, /, *, where: Listing | None = None) -> None:
             ("fingerprint", "fingerprint"),
         ],
     )
+    if at:
+        _section("reached", page["reaches"], [("relation", "how"), ("head", "what"), ("place", "where")])
+        return
+    _section(
+        "attributes, and who says so",
+        page["said"],
+        [
+            ("attribute", "attribute"),
+            ("value", "value"),
+            ("connector", "by"),
+            ("confidence", "confidence"),
+            ("counts", "counts"),
+            ("place", "where"),
+        ],
+    )
+    _use(page["use"])
     _section(
         "proposed owners",
         page["proposals"],
@@ -117,10 +168,31 @@ def show(identity: str, /, *, where: Listing | None = None) -> None:
     _section("what happened", page["timeline"], [("time", "when"), ("type", "what"), ("actor", "who")])
 
 
+def _use(use: dict[str, Any]) -> None:
+    """Last use, consumers and a line of days, where a log tells of them."""
+    if not use["measured"]:
+        return
+    out = console()
+    out.print("\n[bold]use[/bold]")
+    out.print(f"  last used {ago(use['last']) or 'never'}, {use['count']:,} uses, {use['failures']:,} refused")
+    out.print(f"  {sparkline(use['days'])}  the last {len(use['days'])} days", highlight=False)
+    if use["consumers"]:
+        show_table(use["consumers"][:20], [("consumer", "consumer"), ("count", "uses")])
+
+
 def _section(title: str, rows: list[dict[str, Any]], columns: list[tuple[str, str]]) -> None:
     if rows:
         console().print(f"\n[bold]{title}[/bold]")
         show_table(rows[:20], columns)
+
+
+def tier_line(found: dict[str, Any]) -> str:
+    """The tier that counts, who says so, and whether reach demands another."""
+    word = found["person"]
+    by = f"said by {word['by'].removeprefix('person:')}" if word else "nobody said one"
+    if found["proposed"] == found["counts"]:
+        return f"{found['counts']} ({by})"
+    return f"{found['counts']} ({by}; reach and kind demand {found['proposed']}: {found['why'][0]})"
 
 
 def findings(text: str = "", /, *, severity: str = "", limit: int = 50, where: Scanning | None = None) -> None:
@@ -141,38 +213,3 @@ def findings(text: str = "", /, *, severity: str = "", limit: int = 50, where: S
         say(f"[dim]{counts or 'none'}[/dim]")
     if found["rows"]:
         sys.exit(1)
-
-
-def blast(
-    identity: str,
-    /,
-    *,
-    svg: Annotated[Path | None, Parameter(help="Write the picture to this file.")] = None,
-    where: Listing | None = None,
-) -> None:
-    """What one compromised credential or identity reaches, each with the path that proves it."""
-    where = where or Listing()
-    path = f"{path_of(identity)}/blast"
-    if svg is not None:
-        svg.write_text(where.admin.text(path, **{"as": "svg"}), encoding="utf-8")
-        say(f"picture: {plain(svg)}")
-    if where.format != "table":
-        emit(where.admin.get(path, **{"as": "json"}), where.format)
-        return
-    print(visible(where.admin.text(path, **{"as": "text"})))
-
-
-def deps(identity: str, /, *, where: Listing | None = None) -> None:
-    """Who depends on it: places that hold its credentials, workloads that run as it, and when each was last seen."""
-    where = where or Listing()
-    found = where.admin.get(f"{path_of(identity)}/dependents")
-    if where.format != "table":
-        emit(found, where.format)
-        return
-    show_table(
-        found["dependents"],
-        [("title", "who"), ("relation", "how"), ("evidence", "evidence"), ("place", "where")],
-        empty="nothing is known to depend on it",
-    )
-    for line in found["unmeasured"]:
-        say(f"[yellow]not measured:[/yellow] {plain(line)}")

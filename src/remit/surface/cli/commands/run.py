@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -13,11 +14,36 @@ def help_only(
     *command: Annotated[str, Parameter(allow_leading_hyphen=True, help="The command, after `--`.")],
     task: Annotated[str, Parameter(help="Name of a registered task (`remit task add`).")],
     need: Annotated[
-        list[str] | None, Parameter(help="SYSTEM://TARGET[/DATABASE]?role=ROLE; may be given again.", negative=())
+        list[str] | None,
+        Parameter(help="[NAME=]SYSTEM://TARGET[/DATABASE]?role=ROLE; may be given again.", negative=()),
     ] = None,
     env: Annotated[
-        bool, Parameter(negative=(), help="Hand credentials over in the environment too, not by private file alone.")
+        list[str] | None,
+        Parameter(negative=(), help="Hand secrets over in the environment too: of the need NAME, or of all."),
+    ] = None,
+    handover: Annotated[
+        Literal["file", "env", "socket", "socket-once"],
+        Parameter(help="How the task gets its credentials: private files, variables, or a socket it asks."),
+    ] = "file",
+    lazy: Annotated[
+        bool, Parameter(negative=(), help="With a socket: mint each credential when the task asks for it.")
     ] = False,
+    tree: Annotated[
+        Literal["kill", "wait"],
+        Parameter(help="What becomes of processes that the command leaves behind: end them, or wait for them."),
+    ] = "kill",
+    matrix: Annotated[
+        list[str] | None,
+        Parameter(help="KEY=A,B,C or a file; run once for each combination, `{KEY}` filled in.", negative=()),
+    ] = None,
+    jobs: Annotated[int, Parameter(help="Cells of the matrix at the same time; 0 is one for each processor.")] = 0,
+    fail_fast: Annotated[bool, Parameter(negative=(), help="Begin no more cells when one has failed.")] = False,
+    proof: Annotated[
+        Literal["none", "github", "gitlab", "k8s_psat", "oidc"],
+        Parameter(help="Show the platform's token of this job too; `github` by itself inside of GitHub Actions."),
+    ] = "none",
+    proof_file: Annotated[Path | None, Parameter(help="Where that token lies, if not in its usual place.")] = None,
+    audience: Annotated[str, Parameter(help="Whom that token is made out to.")] = "spiffe://remit.local",
     dry_run: Annotated[
         bool, Parameter(negative=(), help="Say what would be decided and issued; issue and run nothing.")
     ] = False,
@@ -29,6 +55,7 @@ def help_only(
 ) -> None:
     """Run a command as a task, with credentials that end when it ends.
 
-    The exit code is CMD's own, 128 + N for signal N, 125 when Remit refuses.
+    `remit run github WORKFLOW --job JOB` and `remit run kubernetes JOB.yaml` run what those files say; see their own
+    --help. The exit code is CMD's own, 128 + N for signal N, 125 when Remit refuses.
     """
     raise AssertionError("`remit run` is read by its own parser")

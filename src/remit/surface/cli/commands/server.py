@@ -16,10 +16,16 @@ from remit.surface.cli.output import emit, plain, say
 def up(
     *,
     listen: Annotated[str | None, Parameter(help="HOST:PORT of the console and API; default 127.0.0.1:8420.")] = None,
+    agents_listen: Annotated[
+        str | None, Parameter(help="HOST:PORT for agents and workloads by mutual TLS; default 127.0.0.1:8421.")
+    ] = None,
     database: Annotated[
         str | None, Parameter(env_var="REMIT_DATABASE", help="sqlite:///PATH or postgresql://…")
     ] = None,
     trust_domain: Annotated[str | None, Parameter(help="SPIFFE trust domain; default remit.local.")] = None,
+    decide_workers: Annotated[
+        int | None, Parameter(help="Processes that serve the decision listener, 0 to 16; default 0: the server itself.")
+    ] = None,
     config: Annotated[
         Path | None, Parameter(env_var="REMIT_CONFIG", help="Settings file; default DIR/remit.toml.")
     ] = None,
@@ -29,27 +35,41 @@ def up(
 
     Prints `ready <url>` when it serves. State is kept under --data; a second instance on it is refused.
     """
-    _serve(where or Where(), listen, database, trust_domain, config, agent=True)
+    _serve(where or Where(), listen, agents_listen, database, trust_domain, config, decide_workers, agent=True)
 
 
 def serve(
     *,
     listen: Annotated[str | None, Parameter(help="HOST:PORT of the console and API; default 127.0.0.1:8420.")] = None,
+    agents_listen: Annotated[
+        str | None, Parameter(help="HOST:PORT for agents and workloads by mutual TLS; default 127.0.0.1:8421.")
+    ] = None,
     database: Annotated[
         str | None, Parameter(env_var="REMIT_DATABASE", help="sqlite:///PATH or postgresql://…")
     ] = None,
     trust_domain: Annotated[str | None, Parameter(help="SPIFFE trust domain; default remit.local.")] = None,
+    decide_workers: Annotated[
+        int | None, Parameter(help="Processes that serve the decision listener, 0 to 16; default 0: the server itself.")
+    ] = None,
     config: Annotated[
         Path | None, Parameter(env_var="REMIT_CONFIG", help="Settings file; default DIR/remit.toml.")
     ] = None,
     where: Where | None = None,
 ) -> None:
     """Run the control plane and the console, without an agent on this machine."""
-    _serve(where or Where(), listen, database, trust_domain, config, agent=False)
+    _serve(where or Where(), listen, agents_listen, database, trust_domain, config, decide_workers, agent=False)
 
 
 def _serve(
-    where: Where, listen: str | None, database: str | None, domain: str | None, config: Path | None, *, agent: bool
+    where: Where,
+    listen: str | None,
+    agents_listen: str | None,
+    database: str | None,
+    domain: str | None,
+    config: Path | None,
+    workers: int | None,
+    *,
+    agent: bool,
 ) -> None:
     from remit.surface.server import Options, run
 
@@ -60,7 +80,12 @@ def _serve(
             config=config,
             database=database,
             agent=agent,
-            flags={"server.listen": listen, "trust.domain": domain},
+            flags={
+                "server.listen": listen,
+                "trust.listen": agents_listen,
+                "trust.domain": domain,
+                "access.workers": workers,
+            },
         ),
         announce=lambda url: print(f"ready {url}", flush=True),
     )
@@ -102,10 +127,13 @@ def tour(
         Path | None, Parameter(help="What to discover first; default: this directory and your home.")
     ] = None,
     listen: Annotated[str | None, Parameter(help="HOST:PORT; default 127.0.0.1:8420.")] = None,
+    sample: Annotated[
+        bool, Parameter(help="Read a made-up company instead: four systems and a log.", negative=())
+    ] = False,
     where: Where | None = None,
 ) -> None:
     """Start the control plane, discover this machine, say what is wrong and what to do next, and go on serving."""
     from remit.surface.cli.tour import run_tour
 
     where = where or Where()
-    run_tour(where.data, tree=tree, listen=listen)
+    run_tour(where.data, tree=tree, listen=listen, sample=sample)

@@ -20,11 +20,20 @@ def entry_create(
     ],
     hint: Annotated[str, Parameter(help="Told to the workload, to choose among several SVIDs.")] = "",
     identity: Annotated[str, Parameter(help="The identity that it proves: an id or any name of it.")] = "",
+    federates_with: Annotated[
+        list[str] | None, Parameter(help="Partner whose bundle the workload gets as well.", negative=())
+    ] = None,
     where: Listing | None = None,
 ) -> None:
     """Register a workload. Creating the same entry again changes nothing. Returns when the agent serves it."""
     where = where or Listing()
-    body = {"spiffe_id": spiffe_id, "selectors": selector, "hint": hint, "identity": identity}
+    body = {
+        "spiffe_id": spiffe_id,
+        "selectors": selector,
+        "hint": hint,
+        "identity": identity,
+        "federates_with": federates_with or [],
+    }
     entry = where.admin.post("/api/v1/entries", body)
     if where.format != "table":
         emit(entry, where.format)

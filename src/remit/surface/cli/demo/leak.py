@@ -61,8 +61,9 @@ def _leaked(stage: Stage) -> tuple[dict[str, Any], dict[str, Any]]:
 def _owner(stage: Stage) -> Iterator[str]:
     proposals = stage.ask("own", stage.found.identity)["proposals"]
     expect(proposals, "somebody is proposed as owner, with evidence")
-    best = max(proposals, key=lambda each: int(each["confidence"]))
-    yield f"proposed owner {best['owner']} ({best['confidence']} %, {best['method']}: {best['evidence']})"
+    best = max(proposals, key=lambda each: int(each["score"]))
+    said = best["evidence"][0]
+    yield f"proposed owner {best['owner']} (score {best['score']}, {said['method']}: {said['text']})"
     stage.cli("claim", stage.found.identity)
     owner = stage.admin.get(f"/api/v1/identities/{quote(stage.found.identity)}/owner")["owner"]
     expect(owner, "after the claim the owner is a fact")

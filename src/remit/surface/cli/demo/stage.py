@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -44,15 +44,26 @@ class Found:
 class Stage:
     """Starts and ends everything; all processes are ended by the pid that was started here."""
 
-    def __init__(self, root: Path, server: LocalServer, narrator: Narrator) -> None:
+    def __init__(self, root: Path, server: LocalServer | None, narrator: Narrator) -> None:
         self.root = root
-        self.server = server
+        self._server = server
         self.narrator = narrator
+        self.program = program()
         self.found = Found()
         self.data = root / "d"
+        self.url = ""
+        """Of the console, while the control plane runs."""
+        self.stays = False
+        """Whether it goes on serving at the end."""
         self.tree = root / "acme-shop"
         self._children: list[subprocess.Popen[str]] = []
         self._remit: subprocess.Popen[str] | None = None
+
+    @property
+    def server(self) -> LocalServer:
+        """Its PostgreSQL, where it has one."""
+        assert self._server is not None, "the stage has a PostgreSQL"
+        return self._server
 
     @property
     def admin(self) -> Admin:
@@ -83,7 +94,7 @@ class Stage:
         """Run one command of Remit to its end and return what it printed; raises `NotShown` for another exit code."""
         self.narrator.command(["remit", *arguments])
         done = subprocess.run(
-            [*_program(), *arguments],
+            [*self.program, *arguments],
             input=stdin, capture_output=True, text=True, timeout=_COMMAND_SECONDS, cwd=self.root, check=False,
             env={**self.environment, **(environment or {})},
         )  # fmt: skip
@@ -100,7 +111,7 @@ class Stage:
         if not quiet:
             self.narrator.command(["remit", "run", *arguments])
         child = subprocess.Popen(
-            [*_program(), "run", *arguments],
+            [*self.program, "run", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else subprocess.PIPE,
             text=True, cwd=self.root, env=self.environment, start_new_session=True,
@@ -119,7 +130,7 @@ class Stage:
         log = (self.root / "remit.log").open("a")
         with log:
             child = subprocess.Popen(
-                [*_program(), "up", "--listen", "127.0.0.1:0"],
+                [*self.program, "up", "--listen", "127.0.0.1:0", "--agents-listen", "127.0.0.1:0"],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.root,
                 env=self.environment, start_new_session=True,
             )  # fmt: skip
@@ -128,6 +139,7 @@ class Stage:
         line = _first_line(child.stdout, _START_SECONDS)
         if not line.startswith("ready "):
             raise NotShown(f"the control plane did not come up: {self._last_words()}")
+        self.url = line.removeprefix("ready ").strip()
         return time.monotonic() - begun
 
     def kill_remit(self) -> int:
@@ -195,12 +207,12 @@ class Stage:
 
 
 @contextmanager
-def set_stage(narrator: Narrator, *, keep: bool) -> Iterator[Stage]:
+def set_stage(narrator: Narrator, *, keep: bool, postgres: bool = True) -> Iterator[Stage]:
     """A stage for the length of a block; afterwards nothing of it runs, and with `keep` its directory is left."""
     # Sockets lie below: their paths end at 107 bytes, whatever TMPDIR says.
     root = Path(tempfile.mkdtemp(prefix="remit-demo-", dir="/tmp"))
     try:
-        with local_server(password=secrets.token_urlsafe(24)) as server:
+        with local_server(password=secrets.token_urlsafe(24)) if postgres else nullcontext() as server:
             stage = Stage(root, server, narrator)
             try:
                 yield stage
@@ -224,7 +236,7 @@ def _undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _program() -> list[str]:
+def program() -> list[str]:
     """This very Remit, as another process starts it."""
     return [sys.executable, "-c", "from remit.surface.cli.entry import main; main()"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from remit.inventory.connectors.files.choose import Reader
 from remit.inventory.connectors.files.readers import (
+    agents,
     certificates,
     clients,
     cloud,
@@ -27,6 +28,7 @@ READERS: tuple[Reader, ...] = (
     cloud.AWS,
     cloud.AZURE,
     mcp.MCP,
+    *agents.READERS,
     *clients.READERS,
     *databases.READERS,
     cloud.GOOGLE,

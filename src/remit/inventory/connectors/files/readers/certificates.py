@@ -1,4 +1,4 @@
-"""X.509: certificates and private keys in PEM and DER, PKCS#12 stores, Java key stores (recognised only).
+"""X.509: certificates and private keys in PEM, DER and PKCS#7, PKCS#12 stores, Java key stores.
 
 Spec: RFC 5280; RFC 7292 (PKCS#12).
 """
@@ -16,6 +16,7 @@ from remit.inventory.connectors.files.keys import (
     read_private_der,
     sha256,
 )
+from remit.inventory.connectors.files.keystores import KNOWN_PASSWORDS, MAGIC, known_password, read_store
 from remit.inventory.connectors.files.pem import (
     is_authority,
     load_certificate,
@@ -37,6 +38,9 @@ def read(sheet: Sheet) -> None:
         _read_der(sheet, data)
         return
     blocks = list(pem_blocks(data))
+    if blocks and blocks[0].label == "PKCS7":
+        _read_pkcs7(sheet, blocks[0].text, pem=True)
+        return
     certificates = [block for block in blocks if block.label.endswith("CERTIFICATE")]
     if len(certificates) >= BUNDLE and len(certificates) == len(blocks) and _is_bundle(certificates):
         of = sheet.name("host", sheet.file.host, "trust-bundle", sheet.file.path)
@@ -72,7 +76,24 @@ def _read_der(sheet: Sheet, data: bytes) -> None:
     try:
         record_certificate(sheet, load_certificate(data, pem=False))
     except Malformed:
+        if sheet.file.name.lower().endswith((".p7b", ".p7c")):
+            _read_pkcs7(sheet, data, pem=False)
+            return
         record_private(sheet, read_private_der(data), raw=data)
+
+
+def _read_pkcs7(sheet: Sheet, data: bytes, *, pem: bool) -> None:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import pkcs7
+
+    load = pkcs7.load_pem_pkcs7_certificates if pem else pkcs7.load_der_pkcs7_certificates
+    with quiet():
+        try:
+            found = load(data)
+        except (ValueError, UnsupportedAlgorithm):
+            raise Malformed("no PKCS#7") from None
+    for certificate in found[:100]:
+        record_certificate(sheet, certificate)
 
 
 def read_pkcs12(sheet: Sheet) -> None:
@@ -83,7 +104,8 @@ def read_pkcs12(sheet: Sheet) -> None:
     data = sheet.file.data
     if data[:1] != b"\x30":
         raise Malformed("no PKCS#12")
-    for password in (None, b""):
+    known = [word.encode() for word in KNOWN_PASSWORDS[:3]]
+    for password in (None, b"", *known):
         with quiet():
             try:
                 store = pkcs12.load_pkcs12(data, password)
@@ -94,12 +116,12 @@ def read_pkcs12(sheet: Sheet) -> None:
                 if "password" in str(error).lower() or password is None:
                     continue
                 raise Malformed("no PKCS#12") from None
-        _record_store(sheet, store, data)
+        _record_store(sheet, store, data, known=bool(password))
         return
     _record_sealed(sheet, "PKCS#12 store")
 
 
-def _record_store(sheet: Sheet, store: object, data: bytes) -> None:
+def _record_store(sheet: Sheet, store: object, data: bytes, *, known: bool) -> None:
     key, first, others = store.key, store.cert, store.additional_certs  # type: ignore[attr-defined]
     if key is not None:
         private = PrivatePart(public=public_part(key.public_key()), encrypted=False, format="pkcs12")
@@ -107,8 +129,8 @@ def _record_store(sheet: Sheet, store: object, data: bytes) -> None:
         sheet.finding(
             "unprotected-keystore",
             Severity.MEDIUM,
-            f"{sheet.file.name} opens without a password",
-            "a PKCS#12 store with an empty password protects nothing",
+            f"{sheet.file.name} opens {'with a password that everybody knows' if known else 'without a password'}",
+            "the store protects nothing: the key in it is clear to who reads the file",
             "let the workload fetch its key when it starts: `remit entry create`",
         )
     for entry in [first, *others]:
@@ -128,32 +150,63 @@ def _record_sealed(sheet: Sheet, what: str) -> None:
 
 
 def read_java(sheet: Sheet) -> None:
-    """Record that a Java key store is there; its entries are not read."""
-    if sheet.file.data[:4] not in {b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce"} and sheet.file.data[:1] != b"\x30":
+    """Record a Java key store: its certificates, its sealed keys by them, and whether a known password opens it."""
+    if sheet.file.data[:4] not in MAGIC and sheet.file.data[:1] != b"\x30":
         raise Malformed("no key store")
     if sheet.file.name == "cacerts":
         return
     if sheet.file.data[:1] == b"\x30":
         read_pkcs12(sheet)
         return
-    _record_sealed(sheet, "Java key store")
+    _record_java(sheet)
+
+
+def _record_java(sheet: Sheet) -> None:
+    entries = list(read_store(sheet.file.data))
+    keys = [entry for entry in entries if entry.sealed]
+    if not keys and len(entries) >= BUNDLE:
+        of = sheet.name("host", sheet.file.host, "trust-bundle", sheet.file.path)
+        sheet.resource(
+            of, "trust-bundle", f"{len(entries)} authorities trusted by {sheet.file.name}", count=len(entries)
+        )
+        return
+    known = known_password(sheet.file.data)
+    for entry in entries:
+        chain = [load_certificate(der, pem=False) for der in entry.chain]
+        if entry.sealed:
+            # The chain begins with the key's own certificate: it tells which key is sealed here.
+            public = public_part(chain[0].public_key()) if chain else None
+            private = PrivatePart(public=public, encrypted=not known, format="java")
+            record_private(sheet, private, raw=entry.sealed, setting=entry.alias)
+        for certificate in chain:
+            record_certificate(sheet, certificate)
+    if known and keys:
+        sheet.finding(
+            "unprotected-keystore",
+            Severity.MEDIUM,
+            f"{sheet.file.name} opens with a password that everybody knows",
+            "the store protects nothing: the keys in it are clear to who reads the file",
+            "let the workload fetch its key when it starts: `remit entry create`",
+        )
+    if not entries:
+        sheet.skip("not-supported", "a key store of secret keys alone, or empty")
 
 
 PEM = Reader(
     id="x509",
     reads="certificates and private keys in PEM and DER",
-    patterns=(Pattern(suffixes=(".pem", ".crt", ".cer", ".der", ".key", ".p8", ".pk8", ".cert", ".p7b")),),
+    patterns=(Pattern(suffixes=(".pem", ".crt", ".cer", ".der", ".key", ".p8", ".pk8", ".cert", ".p7b", ".p7c")),),
     read=read,
 )
 PKCS12 = Reader(
     id="pkcs12",
-    reads="PKCS#12 stores without a password; others are recorded as sealed",
+    reads="PKCS#12 stores without a password or with one that everybody knows; others are recorded as sealed",
     patterns=(Pattern(suffixes=(".p12", ".pfx")),),
     read=read_pkcs12,
 )
 JAVA = Reader(
     id="java-keystore",
-    reads="Java key stores, recognised only",
+    reads="Java key stores: certificates, and which keys are sealed in them",
     patterns=(Pattern(suffixes=(".jks", ".jceks", ".keystore", ".bcfks"), names=("cacerts",)),),
     read=read_java,
 )

@@ -94,7 +94,7 @@ def read_google(sheet: Sheet) -> None:
     root = mapping(document.value)
     kind = text(root.get("type"))
     if kind == "service_account":
-        _service_account(sheet, {key: text(value) for key, value in root.items()}, document.line("private_key"))
+        google_key(sheet, {key: text(value) for key, value in root.items()}, document.line("private_key"))
     elif kind == "authorized_user":
         who = google_account(
             sheet, text(root.get("account")) or "application-default", text(root.get("quota_project_id"))
@@ -122,7 +122,8 @@ def read_google(sheet: Sheet) -> None:
         record_settings(sheet, flatten(document))
 
 
-def _service_account(sheet: Sheet, key: dict[str, str], line: int | None) -> None:
+def google_key(sheet: Sheet, key: dict[str, str], line: int | None) -> None:
+    """Record a service-account key by the fingerprint of its public half; `Malformed` when it holds none."""
     who = google_account(sheet, key.get("client_email", "unknown"), key.get("project_id", ""))
     block = next(pem_blocks(key.get("private_key", "").encode("utf-8", "replace")), None)
     private = read_private_pem(block) if block else None

@@ -37,7 +37,7 @@ def read_private(sheet: Sheet) -> None:
         if private is not None:
             node = record_private(sheet, private, raw=block.text, line=block.line, ssh=True)
             if _is_host_key(sheet):
-                _host_identity(sheet, node)
+                host_identity(sheet, node)
             return
     if re.fullmatch(r"id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?", sheet.file.name):
         raise Malformed("no key")
@@ -66,12 +66,13 @@ def read_public(sheet: Sheet) -> None:
     for number, line in enumerate(decode(sheet.file.data).splitlines()[:100], 1):
         words = line.split()
         if len(words) >= 2 and is_ssh_type(words[0]):
-            node = _record_public(sheet, read_ssh_line(words[1]), number, comment=" ".join(words[2:]))
+            node = record_public(sheet, read_ssh_line(words[1]), number, comment=" ".join(words[2:]))
             if _is_host_key(sheet):
-                _host_identity(sheet, node)
+                host_identity(sheet, node)
 
 
-def _record_public(sheet: Sheet, public: PublicPart, line: int, *, comment: str, **more: Attribute) -> Name:
+def record_public(sheet: Sheet, public: PublicPart, line: int, *, comment: str, **more: Attribute) -> Name:
+    """Record the public half of a key, and that it is weak where it is."""
     node = sheet.credential(
         public.fingerprint,
         CredentialKind.SSH_KEY,
@@ -91,7 +92,8 @@ def _is_host_key(sheet: Sheet) -> bool:
     return sheet.file.name.startswith("ssh_host_")
 
 
-def _host_identity(sheet: Sheet, node: Name) -> None:
+def host_identity(sheet: Sheet, node: Name) -> None:
+    """Record that a key proves the sshd of this host."""
     host = sheet.identity(
         sheet.name("host", sheet.file.host, "service", "sshd"),
         IdentityKind.WORKLOAD,
@@ -107,7 +109,14 @@ _OPTION = re.compile(r'([A-Za-z0-9-]+)(?:="((?:[^"\\]|\\.)*)")?(?:,|$)')
 
 def read_authorized(sheet: Sheet) -> None:
     """Record who may log in to the account: each key opens it, under the conditions of its options."""
-    login = account_of_authorized(sheet)
+    record_logins(sheet, account_of_authorized(sheet))
+
+
+def record_logins(sheet: Sheet, login: str, *, refused: bool = False, only_forced: bool = False) -> None:
+    """Record the lines of an `authorized_keys` file that opens the account `login`.
+
+    `refused` says that sshd lets nobody in to it, `only_forced` only with a forced command.
+    """
     account = sheet.account(login)
     for number, line in enumerate(decode(sheet.file.data).splitlines()[:MAX_LINES], 1):
         line = line.strip()
@@ -123,7 +132,8 @@ def read_authorized(sheet: Sheet) -> None:
         except Malformed:
             sheet.skip("malformed", f"line {number} is no key")
             continue
-        _record_authorized(sheet, login, account, public, options, comment, number)
+        opens = not refused and (not only_forced or "command" in options)
+        _record_authorized(sheet, login, account, public, options, comment, number, opens=opens)
 
 
 def account_of_authorized(sheet: Sheet) -> str:
@@ -155,8 +165,9 @@ def split_authorized(line: str) -> tuple[dict[str, str], str, str] | None:
 
 
 def _record_authorized(
-    sheet: Sheet, login: str, account: Name, public: PublicPart, options: dict[str, str], comment: str, line: int
-) -> None:
+    sheet: Sheet, login: str, account: Name, public: PublicPart, options: dict[str, str], comment: str, line: int,
+    *, opens: bool = True,
+) -> None:  # fmt: skip
     authority = "cert-authority" in options
     conditions = []
     if "from" in options:
@@ -169,8 +180,9 @@ def _record_authorized(
         )
     expires = _expiry(options.get("expiry-time", ""))
     cut = f"remove line {line} of {sheet.file.path}"
-    opens = credential_name(public.fingerprint)
-    sheet.edge(opens, Relation.SECRET_OF, account, "authorized_keys", line=line, conditions=conditions, cut=cut)
+    if opens and (expires is None or expires > sheet.now):
+        key = credential_name(public.fingerprint)
+        sheet.edge(key, Relation.SECRET_OF, account, "authorized_keys", line=line, conditions=conditions, cut=cut)
     node = sheet.credential(
         public.fingerprint,
         CredentialKind.SSH_KEY,
@@ -181,7 +193,7 @@ def _record_authorized(
         attributes={
             "algorithm": public.algorithm, "bits": public.bits or None, "ssh_fingerprint": public.ssh_fingerprint,
             "comment": comment, "cert_authority": authority, "forced_command": "command" in options,
-            "from": options.get("from", ""),
+            "from": options.get("from", ""), "opens_by": "authorized_keys",
         },
     )  # fmt: skip
     if public.is_weak:

@@ -1,6 +1,6 @@
 """What runs here by declaration: services of a compose file, units of systemd.
 
-Spec: Compose specification, "services"; systemd.exec(5), "Credentials", "User/Group Identity".
+Spec: Compose specification, "services".
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ import posixpath
 
 from remit.inventory.connectors.files.choose import Pattern, Reader
 from remit.inventory.connectors.files.environment import record_settings, settings_of
-from remit.inventory.connectors.files.formats import Document, Setting, mapping, parse_dotenv, parse_ini, sequence, text
+from remit.inventory.connectors.files.formats import Document, Setting, mapping, sequence, text
 from remit.inventory.connectors.files.keys import sha256
 from remit.inventory.connectors.files.readers.mcp import redact
-from remit.inventory.connectors.files.record import Role
 from remit.inventory.connectors.files.sheet import Sheet, clean
+from remit.inventory.connectors.files.units import read_unit
 from remit.inventory.connectors.files.yamldoc import parse_yaml
 from remit.inventory.model import Autonomy, CredentialKind, IdentityKind, Relation, Severity
-from remit.kernel.ids import Name
 
 
 def read_compose(sheet: Sheet) -> None:
@@ -71,73 +70,6 @@ def _read_service(sheet: Sheet, document: Document, project: str, label: str) ->
             subject=service,
             line=line,
         )
-
-
-def read_unit(sheet: Sheet) -> None:
-    """Record a unit as a workload: as whom it runs, and what secrets it is given."""
-    settings = parse_ini(sheet.file.data, separators="=")
-    service = [setting for setting in settings if setting.section in {"Service", "Socket"}]
-    user = next((setting for setting in service if setting.key == "User"), None)
-    given = [
-        setting
-        for setting in service
-        if setting.key in {"LoadCredential", "LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted"}
-    ]
-    environment = [pair for setting in service if setting.key == "Environment" for pair in _pairs(setting)]
-    files = [setting for setting in service if setting.key == "EnvironmentFile"]
-    shipped = sheet.file.role is Role.VENDOR
-    if not any(setting.key == "ExecStart" for setting in service) and not (user or given or environment):
-        return
-    if shipped and user is None and not given:
-        return  # the distribution's own, running as root: the platform, no identity of anybody's
-    label = (
-        sheet.file.name if not sheet.file.directory.endswith(".d") else posixpath.basename(sheet.file.directory)[:-2]
-    )
-    unit = sheet.identity(
-        sheet.name("host", sheet.file.host, "unit", label),
-        IdentityKind.WORKLOAD,
-        label,
-        attributes={
-            "service": label.partition(".")[0].partition("@")[0], "autonomy": Autonomy.AUTONOMOUS.value,
-            "purpose": next((setting.value for setting in settings if setting.key == "Description"), ""),
-            "environment_files": ", ".join(setting.value for setting in files)[:200],
-        },
-    )  # fmt: skip
-    account = user.value if user and user.value and "%" not in user.value else "" if user else "root"
-    if account:
-        sheet.edge(
-            unit,
-            Relation.RUNS_AS,
-            sheet.account(account),
-            f"User={account}" if user else "no User=",
-            line=user.line if user else None,
-        )
-    record_settings(sheet, environment, holders=[unit])
-    for setting in given:
-        _credential(sheet, unit, setting)
-
-
-def _pairs(setting: Setting) -> list[Setting]:
-    text_of = setting.value.replace('"', "\n").encode()
-    if "\n" not in text_of.decode():
-        text_of = setting.value.replace(" ", "\n").encode()
-    return [Setting("", pair.key, pair.value, setting.line) for pair in parse_dotenv(text_of)]
-
-
-def _credential(sheet: Sheet, unit: Name, setting: Setting) -> None:
-    label, _, value = setting.value.partition(":")
-    if setting.key == "SetCredential":
-        sheet.secret(label, value, line=setting.line, holders=[unit])
-        return
-    sheet.credential(
-        sha256(f"systemd:{sheet.file.host}:{label}:{value if setting.key == 'LoadCredential' else ''}".encode()),
-        CredentialKind.SECRET,
-        f"credential {label} of {sheet.file.name}",
-        line=setting.line,
-        manager="systemd",
-        holders=[unit],
-        attributes={"setting": label, "encrypted": setting.key.endswith("Encrypted"), "reference": True},
-    )
 
 
 COMPOSE = Reader(

@@ -1,0 +1,1 @@
+"""Places from which programs take a credential, one file for each kind."""

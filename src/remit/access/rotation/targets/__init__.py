@@ -1,0 +1,1 @@
+"""Systems on which a standing login is replaced, one file for each."""

@@ -1,0 +1,1 @@
+"""The Docker engine's API over its Unix socket, and image archives, for reading."""

@@ -1,0 +1,1 @@
+"""Kubernetes: what Remit asks of an API server."""

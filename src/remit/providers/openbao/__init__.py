@@ -1,0 +1,1 @@
+"""OpenBao (and Vault, which speaks the same API): a client that signs in by itself."""

@@ -1,0 +1,149 @@
+"""Looking for a text finds what a plain look at each identity finds: with every filter, order and page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, create_engine
+
+from remit.inventory.model import IdentityKind, State
+from remit.inventory.records import SORTABLE, IdentityFilter, IdentityRecord
+from remit.storage import inventory_list, inventory_search
+from remit.storage.inventory_list import matches, page_of
+from remit.storage.schema import everything
+from remit.storage.unit import Unit
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+TITLES = ("sync-job", "SYNC_100%", 'a"quoted" sync', "mail's sync", "ab", "zz-sync", "Zürich sync", "b", "", "s/y/n/c")
+TEXTS = ("sync", "SYNC", "syn", "sy", "s", "%", "_", "100%", 'a"q', "'s", "/", "zz", "nobody-has-this", "b", "ü",
+         "svc", "urn:", "team", "ync\n", "\0", "(", " OR ", "*")  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_are_many() -> Iterator[None]:
+    """Bounds so low that a few dozen identities are looked for in every way that a million are."""
+    with pytest.MonkeyPatch.context() as changed:
+        for place in (inventory_list, inventory_search):
+            changed.setattr(place, "FEW", 6)
+            changed.setattr(place, "MANY", 40)
+        for at, name, value in (
+            (inventory_list, "_SPARSE", 3), (inventory_list, "_MANY_OF_ONE", 5), (inventory_search, "_LONG_SHELF", 5),
+            (inventory_search, "_SAMPLED", 2), (inventory_search, "_TERMS", 12),
+        ):  # fmt: skip
+            changed.setattr(at, name, value)
+        yield
+
+
+def record(number: int) -> IdentityRecord:
+    owners = ("team-sync", None, "alice", "sync@acme.example", None)
+    return IdentityRecord(
+        id=f"id_{number * 37 % 101:03}", name=f"urn:remit:db:one:role:n{number:02}",
+        kind=(IdentityKind.BOT, IdentityKind.SERVICE_ACCOUNT)[number % 2],
+        title=TITLES[number % len(TITLES)] + ("" if number % 3 else str(number)), system=("ssh", "aws")[number % 7 > 2],
+        instance="one", state=(State.ACTIVE, State.QUARANTINED)[number % 5 == 0], owner=owners[number % 5],
+        environment=(None, "prod", "dev")[number % 3], service="svc" if number % 4 == 0 else None,
+        tier=(None, 0, 1, 2, 3)[number % 5], privileged=number % 6 == 0,
+        last_used=NOON - timedelta(hours=number * 7 % 50) if number % 2 else None,
+        first_seen=NOON - timedelta(hours=number * 11 % 60), last_seen=NOON, present=number % 9 != 0,
+    )  # fmt: skip
+
+
+RECORDS = [record(number) for number in range(60)]
+
+
+@contextmanager
+def filled(*, changed: bool) -> Iterator[Any]:
+    """The rows in a database with the index; `changed` writes them differently first, and changes them."""
+    engine = create_engine("sqlite://")
+    everything().create_all(engine)
+    with engine.connect() as conn:
+        if changed:
+            inventory_search.prepare(conn)
+            other = [replace(each, title=f"was {each.title}", service="sync-before") for each in RECORDS]
+            _rows(conn).put_identities(other)
+        _rows(conn).put_identities(RECORDS)
+        for each in RECORDS if changed else ():
+            _rows(conn).set_owner(each.id, each.owner)
+        conn.commit()
+        inventory_search.prepare(conn)
+        yield _rows(conn)
+    engine.dispose()
+
+
+def _rows(conn: Connection) -> Any:
+    return Unit(lambda: conn, NOON).inventory
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["indexed after", "indexed before"])
+def rows(request: pytest.FixtureRequest, _few_are_many: None) -> Iterator[Any]:
+    with filled(changed=request.param) as found:
+        yield found
+
+
+WANTED = st.builds(
+    IdentityFilter,
+    text=st.sampled_from(TEXTS),
+    kind=st.sampled_from(("", "", "", "bot")),
+    state=st.sampled_from(("", "", "", "active")),
+    system=st.sampled_from(("", "", "", "ssh")),
+    environment=st.sampled_from(("", "", "", "prod")),
+    owner=st.sampled_from(("", "", "", "", "alice")),
+    unowned=st.sampled_from((False, False, False, True)),
+    privileged=st.sampled_from((False, False, False, True)),
+    include_gone=st.booleans(),
+    sort=st.sampled_from(SORTABLE),
+    descending=st.booleans(),
+    limit=st.sampled_from((1, 3, 10, 50)),
+    offset=st.sampled_from((0, 0, 1, 5, 20)),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(wanted=WANTED)
+def test_a_search_finds_what_a_plain_look_finds(rows: Any, wanted: IdentityFilter) -> None:
+    expected = [each for each in RECORDS if matches(wanted, each)]
+    found, total = rows.list_identities(wanted)
+    assert [each.id for each in found] == [each.id for each in page_of(wanted, expected)]
+    assert total == len(expected)
+
+
+def test_pages_make_up_the_whole(rows: Any) -> None:
+    for text in ("sync", "s", "urn:"):
+        for descending in (False, True):
+            wanted = IdentityFilter(text=text, descending=descending, limit=4)
+            pages = [rows.list_identities(replace(wanted, offset=at))[0] for at in range(0, 64, 4)]
+            expected = page_of(replace(wanted, limit=100), [each for each in RECORDS if matches(wanted, each)])
+            assert [each.id for page in pages for each in page] == [each.id for each in expected]
+
+
+def test_an_engine_without_the_index_finds_the_same() -> None:
+    engine = create_engine("sqlite://")
+    everything().create_all(engine)
+    with engine.connect() as conn:
+        _rows(conn).put_identities(RECORDS)
+        for text in TEXTS:
+            wanted = IdentityFilter(text=text, limit=100)
+            expected = page_of(wanted, [each for each in RECORDS if matches(wanted, each)])
+            assert [each.id for each in _rows(conn).list_identities(wanted)[0]] == [each.id for each in expected]
+    engine.dispose()
+
+
+def test_shelves_are_divided_anew_after_the_registry_grew() -> None:
+    engine = create_engine("sqlite://")
+    everything().create_all(engine)
+    with engine.connect() as conn:
+        inventory_search.prepare(conn)
+        assert len(list(conn.exec_driver_sql("SELECT n FROM inventory_text_shelf"))) == 1
+        _rows(conn).put_identities(RECORDS)
+        conn.commit()
+        inventory_search.prepare(conn)
+        assert len(list(conn.exec_driver_sql("SELECT n FROM inventory_text_shelf"))) > 5
+        assert _rows(conn).list_identities(IdentityFilter(text="sync"))[1] > 20
+    engine.dispose()
