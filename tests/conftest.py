@@ -7,6 +7,10 @@ accident. Where a test cannot run even there, it is marked `may_skip("why")`, an
 
 Properties are tried on the same examples each time, so that a failure can be had again; `EXPLORE=1` tries others.
 
+What drives real servers, processes and clocks (`_REAL`) is run once more where it fails, for a machine may be busy; it is
+then named as RERUN in the closing lines, and is a defect to be looked at all the same. More than a few fail the whole.
+Units, properties and conformance vectors have no second try.
+
 What a test leaves open is an error (`filterwarnings`), in whatever test the collector happens to run. It runs at the end
 of each module too, so that the module which left it is told; `-X tracemalloc=15` says where it was opened.
 
@@ -37,6 +41,8 @@ settings.load_profile("remit")
 
 
 _NO_SKIP = pytest.StashKey[bool]()
+_REAL = ("tests/scenarios/", "tests/journeys/", "tests/contracts/")
+_MOST_RERUN = 5
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,6 +55,23 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell an xdist worker: the variable is gone when it starts."""
     node.workerinput["no_skip"] = node.config.stash[_NO_SKIP]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(_REAL):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    again = [] if reporter is None else reporter.stats.get("rerun", [])
+    if len(again) > _MOST_RERUN and session.exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(
+            f"\n{len(again)} tests failed at first: more than {_MOST_RERUN} are no busy machine", red=True
+        )
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl
