@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -289,6 +290,59 @@ def test_the_glass_breaks_when_two_channels_hear_of_it_and_not_before(house: Hou
     assert "not over" in house.ben.types("request", "review", grant, "--finding", "too early", code=None)
     house.ana.types("request", "withdraw", grant)
     assert "reviewed" in house.ben.types("request", "review", grant, "--finding", "it was needed")
+
+
+def test_what_a_lease_reached_at_a_past_moment_and_who_had_approved_it(house: House) -> None:
+    url = _url(house.database)
+    asyncio.run(_login(url, "CREATE TABLE IF NOT EXISTS invoices (id int)"))
+    asyncio.run(_login(url, "GRANT SELECT, INSERT ON invoices TO app_rw"))
+    house.ana.types("discover", "postgres", "orders", code=None)
+    grant = house.asked()
+    before = _now()
+    house.ben.types("approve", grant)
+    task = _running(house)
+    try:
+        during = _now()
+        login = json.loads(house.out.read_text())["PGUSER"]
+    finally:
+        house.ana.types("request", "withdraw", grant)
+        task.terminate()
+        task.wait(60)
+    assert until(lambda: not house.made.json("leases"))
+    after = _now()
+    asyncio.run(_login(url, "REVOKE ALL ON invoices FROM app_rw"))  # what is so now says nothing of then
+    house.ana.types("discover", "postgres", "orders", code=None)
+    held = {moment: _past(house, login, moment) for moment in (before, during, after)}
+    assert {moment: found["thing"]["held"] for moment, found in held.items()} == {
+        before: False, during: True, after: False
+    }  # fmt: skip
+    (given,) = held[during]["grants"]
+    assert (given["id"], given["asked"]["by"]) == (grant, "person:ana")
+    assert [each["by"] for each in given["approved"]] == ["person:ben"]
+    assert (given["ended"]["what"], given["ended"]["by"]) == ("withdrawn", "person:ana")
+    assert held[before]["grants"] == held[after]["grants"] == []
+    table = next(each for each in held[during]["reach"]["things"] if "invoices" in each["title"])
+    assert [(each["id"], each["approved_by"]) for each in table["grants"]] == [(grant, ["person:ben"])]
+    assert (held[during]["policies"]["staged_by"], held[during]["policies"]["activated_by"]) == (
+        "person:ana", "person:ben"
+    )  # fmt: skip
+    assert held[before]["reach"] is None
+    told = {each["leaf"]: each["type"] for each in house.made.json("ledger", "ls", "--limit", "1000")}
+    assert {"access.grant.approved", "access.lease.issued"} <= {told[leaf] for leaf in held[during]["leaves"]}
+    shown = house.made.cli("past", grant, "--at", during).stdout
+    assert "approved by" in shown and "ben" in shown and "invoices" in shown
+    assert house.made.cli("past", grant, "--at", after, code=None).returncode == 1
+
+
+def _now() -> str:
+    time.sleep(0.01)
+    moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    time.sleep(0.01)
+    return moment
+
+
+def _past(house: House, what: str, moment: str) -> Any:
+    return json.loads(house.made.cli("past", what, "--at", moment, "--format", "json", code=None).stdout)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt as pyjwt
@@ -315,6 +316,29 @@ def test_a_revoked_grant_ends_its_tokens_and_the_next_one_is_decided_anew(stage:
     stage.server.cli("revoke", f"grant:{grant}", "--reason", "test")
     assert stage.introspect(token, by=ORDERS).body == {"active": False}
     assert claims_of(stage.own(FRONT, "read write"))["grant"] != grant
+
+
+def test_what_a_token_was_good_for_at_a_past_moment_and_who_gave_it(stage: Stage) -> None:
+    token = claims_of(held := stage.own(FRONT))
+    then = _moment()
+    stage.post("/oauth2/revoke", {"token": held}, by=FRONT)
+    assert _past(stage, token["jti"], then, 0)["thing"]["held"] is True
+    found = _past(stage, token["jti"], then, 0)["thing"]
+    assert (found["aud"], found["scope"], found["grant"]) == ([API], "read", token["grant"])
+    entry = stage.server.admin.get("/api/v1/ledger/entries", before=found["given"]["leaf"] + 1, limit=1)[0]
+    assert (entry["type"], entry["data"]["id"]) == ("trust.token.granted", token["grant"])
+    assert found["given"]["decisions"] == entry["data"]["decisions"] != []
+    assert token["jti"] in {each["id"] for each in _past(stage, FRONT, then, 0)["issued"]}
+    assert _past(stage, token["jti"], _moment(), 1)["thing"]["held"] is False
+
+
+def _moment() -> str:
+    time.sleep(0.01)
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _past(stage: Stage, what: str, at: str, code: int) -> Any:
+    return json.loads(stage.server.cli("past", what, "--at", at, "--format", "json", code=code).stdout)
 
 
 def test_a_grant_that_nobody_gave_is_no_ground_for_a_token(stage: Stage) -> None:

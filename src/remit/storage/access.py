@@ -115,7 +115,7 @@ class AccessRows(PolicyVersionRows, RunRows):
 
     def grant(self, grant_id: str) -> StoredGrant | None:
         row = self._conn.execute(select(access_grant).where(access_grant.c.id == grant_id)).one_or_none()
-        return None if row is None else _to_grant(row)
+        return None if row is None else read_grant(row)
 
     def grants(
         self, *, task: str = "", states: Collection[str] = (), limit: int = 1000, asked: bool = False, kind: str = ""
@@ -130,7 +130,7 @@ class AccessRows(PolicyVersionRows, RunRows):
             query = query.where(type_coerce(access_grant.c.terms, Text).contains(f'"kind":"{kind}"', autoescape=True))
         if states:
             query = query.where(access_grant.c.state.in_(sorted(states)))
-        return [_to_grant(row) for row in self._conn.execute(query)]
+        return [read_grant(row) for row in self._conn.execute(query)]
 
     def grants_by_id(self, ids: Collection[str]) -> Mapping[str, StoredGrant]:
         found: dict[str, StoredGrant] = {}
@@ -138,7 +138,7 @@ class AccessRows(PolicyVersionRows, RunRows):
         for start in range(0, len(wanted), _CHUNK):
             chunk = wanted[start : start + _CHUNK]
             for row in self._conn.execute(select(access_grant).where(access_grant.c.id.in_(chunk))):
-                found[row.id] = _to_grant(row)
+                found[row.id] = read_grant(row)
         return found
 
     def running_grants(self, where: LeaseFilter, limit: int) -> Sequence[StoredGrant]:
@@ -150,7 +150,7 @@ class AccessRows(PolicyVersionRows, RunRows):
         such = list(_conditions(replace(where, before="")))
         if such:
             query = query.where(select(access_lease.c.id).where(access_lease.c.grant_id == columns.id, *such).exists())
-        return [_to_grant(row) for row in self._conn.execute(query.order_by(columns.id.desc()).limit(limit))]
+        return [read_grant(row) for row in self._conn.execute(query.order_by(columns.id.desc()).limit(limit))]
 
     # Leases.
 
@@ -161,12 +161,12 @@ class AccessRows(PolicyVersionRows, RunRows):
         query = select(access_lease).order_by(access_lease.c.id).limit(limit)
         for condition in _conditions(where):
             query = query.where(condition)
-        return [_to_lease(row) for row in self._conn.execute(query)]
+        return [read_lease(row) for row in self._conn.execute(query)]
 
     def newest_leases(self, where: LeaseFilter, limit: int) -> Sequence[HeldLease]:
         """By descending id: the newest first."""
         query = select(access_lease).where(*_conditions(where)).order_by(access_lease.c.id.desc()).limit(limit)
-        return [_to_lease(row) for row in self._conn.execute(query)]
+        return [read_lease(row) for row in self._conn.execute(query)]
 
     def leases_by_principal(self, principals: Collection[str]) -> Mapping[str, HeldLease]:
         found: dict[str, HeldLease] = {}
@@ -174,7 +174,7 @@ class AccessRows(PolicyVersionRows, RunRows):
         for start in range(0, len(wanted), _CHUNK):
             chunk = wanted[start : start + _CHUNK]
             for row in self._conn.execute(select(access_lease).where(access_lease.c.principal.in_(chunk))):
-                found[row.principal] = _to_lease(row)
+                found[row.principal] = read_lease(row)
         return found
 
     def change_lease(self, held: HeldLease, *, epoch: int, was: Collection[LeaseState]) -> bool:
@@ -201,14 +201,14 @@ class AccessRows(PolicyVersionRows, RunRows):
                 .values(holder=holder, epoch=access_lease.c.epoch + 1)
                 .returning(access_lease)
             )
-            claimed += [_to_lease(row) for row in self._conn.execute(taken)]
+            claimed += [read_lease(row) for row in self._conn.execute(taken)]
         return sorted(claimed, key=lambda held: held.id)
 
     def leases_of_grants(self, ids: Collection[str]) -> Sequence[HeldLease]:
         """Those that may live on their target, by id; at most 500 grants."""
         query = select(access_lease).where(access_lease.c.grant_id.in_(sorted(ids))).order_by(access_lease.c.id)
         # The state is looked at here: asked for beside the grants, SQLite would walk all live leases instead.
-        return [_to_lease(row) for row in self._conn.execute(query) if row.state in _LIVE]
+        return [read_lease(row) for row in self._conn.execute(query) if row.state in _LIVE]
 
     def swept_until(self, target: str) -> datetime | None:
         """Until when the last sweep of a target was claimed; None where it was never swept."""
@@ -383,7 +383,7 @@ def _to_terms(said: Mapping[str, Any] | None) -> GrantTerms | None:
     )
 
 
-def _to_grant(row: Row[Any]) -> StoredGrant:
+def read_grant(row: Row[Any]) -> StoredGrant:
     approvals = tuple(Approval(**{**said, "time": parse_rfc3339(said["time"])}) for said in row.approvals)
     grant = Grant(
         id=row.id,
@@ -449,7 +449,7 @@ def _from_lease(held: HeldLease) -> dict[str, Any]:
     }
 
 
-def _to_lease(row: Row[Any]) -> HeldLease:
+def read_lease(row: Row[Any]) -> HeldLease:
     said = row.request
     request = Request(
         subject=Entity(**said["subject"]),

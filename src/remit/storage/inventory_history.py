@@ -234,9 +234,11 @@ class History:
 
     def credentials_at(self, at: datetime, identities: Iterable[str] | None = None) -> Iterator[CredentialRecord]:
         """The credentials of that moment, or those of some identities."""
-        for row in self._at("credential", at, inventory_history.c.one, identities):
-            data = _moments("credential", row.data)
-            yield CredentialRecord(**{**data, "last_seen": row.since, "last_used": None})
+        yield from map(_credential, self._at("credential", at, inventory_history.c.one, identities))
+
+    def credentials_named(self, at: datetime, fingerprints: Iterable[str]) -> Iterator[CredentialRecord]:
+        """The credentials of that moment with these fingerprints."""
+        yield from map(_credential, self._at("credential", at, inventory_history.c.key, fingerprints))
 
     def edges_at(self, at: datetime, *, tails: Iterable[str] = (), heads: Iterable[str] = ()) -> Iterator[EdgeRecord]:
         """The edges of that moment from some nodes, and to some; all of them where none is given."""
@@ -257,6 +259,10 @@ class History:
             return
         for chunk in chunks(sorted(set(values))):
             yield from self._conn.execute(query.where(column.in_(chunk)))
+
+
+def _credential(row: Any) -> CredentialRecord:
+    return CredentialRecord(**{**_moments("credential", row.data), "last_seen": row.since, "last_used": None})
 
 
 def _record(row: Any) -> HistoryRecord:

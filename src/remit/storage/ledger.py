@@ -105,13 +105,16 @@ class LedgerRows:
         limit: int,
         *,
         before: int | None = None,
+        since: int = 0,
         type_prefix: str = "",
         subject: str | Sequence[str] | None = None,
     ) -> list[EntryRow]:
-        """The newest entries first, older than leaf `before`; of a type or about a subject where asked."""
+        """The newest entries first, from leaf `since` on and older than `before`; of a type or subject where asked."""
         query = select(ledger_entry).order_by(ledger_entry.c.leaf_index.desc()).limit(limit)
         if before is not None:
             query = query.where(ledger_entry.c.leaf_index < before)
+        if since:
+            query = query.where(ledger_entry.c.leaf_index >= since)
         if type_prefix:
             query = query.where(ledger_entry.c.type.startswith(type_prefix, autoescape=True))
         if isinstance(subject, str):
@@ -119,6 +122,15 @@ class LedgerRows:
         elif subject is not None:
             query = query.where(ledger_entry.c.subject.in_(list(subject)))
         return [EntryRow(**row._mapping) for row in self._conn.execute(query)]
+
+    def size_at(self, moment: datetime) -> int:
+        """How many entries there were at a past moment: one of the last transactions may be off by its own length."""
+        low, high = 0, self.size()
+        while low < high:
+            middle = (low + high) // 2
+            time = self._conn.scalar(select(ledger_entry.c.time).where(ledger_entry.c.leaf_index == middle))
+            low, high = (middle + 1, high) if time is not None and time <= moment else (low, middle)
+        return low
 
     def keep_head(self, size: int, time: datetime, note: bytes) -> None:
         """Remember a signed checkpoint."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from remit.storage.join_tokens import JoinTokenRows
     from remit.storage.leaks import LeakRows
     from remit.storage.ledger import LedgerRows
+    from remit.storage.past import PastRows
     from remit.storage.pathproof import PathProofRows
     from remit.storage.proofs import ProofRows
     from remit.storage.revocations import RevocationRows
@@ -108,6 +109,12 @@ class Unit:
         from remit.storage.ledger import LedgerRows
 
         return LedgerRows(self.conn)
+
+    @cached_property
+    def past(self) -> PastRows:
+        from remit.storage.past import PastRows
+
+        return PastRows(self.conn, self.ledger)
 
     @cached_property
     def inventory(self) -> InventoryRows:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from remit.access.edges import OwnEdges, own_access
 from remit.inventory.graph.access_graph import AccessGraph
 from remit.inventory.graph.blast import Blast
 from remit.inventory.graph.blast import blast as spread
@@ -23,10 +24,9 @@ from remit.inventory.native import bucket_among, names_of_native
 from remit.inventory.oidc_subjects import join_subjects
 from remit.kernel.errors import RemitError
 from remit.kernel.ids import credential_name
-from remit.wiring.own_edges import OwnReading
+from remit.wiring.own_edges import OwnReading, past_records
 
 if TYPE_CHECKING:
-    from remit.access.edges import OwnEdges
     from remit.wiring.control import ControlPlane
 
 _log = logging.getLogger("remit.graph")
@@ -71,13 +71,26 @@ class Graphs:
             return self._graph
 
     async def at(self, moment: datetime) -> AccessGraph:
-        """The access graph of the registry as it was at `moment`; not kept.
+        """The access graph as it was at `moment`, our own grants and leases of then in it; not kept.
 
         A name that has come to mean another identity since means the one of now. Before the registry began there is
         nothing.
         """
-        mirror = await self._control.store.read(lambda unit: Mirror.read_past(unit.inventory, moment))
-        return await asyncio.to_thread(mirror.graph)
+        instance = self._control.instance
+
+        def work(unit: Any) -> tuple[Mirror, OwnEdges | None]:
+            mirror = Mirror.read_past(unit.inventory, moment)
+            if not unit.ledger.size_at(moment):
+                return mirror, None
+            return mirror, own_access(past_records(unit, instance, moment), unit.inventory.resolve)
+
+        def build() -> AccessGraph:
+            if own is not None:
+                mirror.stand_beside(own.nodes(), chain(own.edges(), join_subjects(mirror.mentioned)))
+            return mirror.graph()
+
+        mirror, own = await self._control.store.read(work)
+        return await asyncio.to_thread(build)
 
     async def node(self, given: str, graph: AccessGraph | None = None) -> str:
         """The node that `given` means: an identity by any name, a credential by its fingerprint, any other by its own.

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from remit.access.edges import WORKS, OwnEdges, OwnRecords, own_access
-from remit.access.leases.model import LeaseFilter
-from remit.access.model import GrantState
+from remit.access.leases.model import HeldLease, LeaseFilter
+from remit.access.model import GrantState, LeaseState, Target
+from remit.access.past import PastGrant, PastLease, Told, by_subject, grant_then, lease_then, targets_then
+from remit.trust.model import Entry, Selector
+from remit.trust.spiffe import SpiffeId
 
 if TYPE_CHECKING:
     from remit.inventory.graph.sources import EdgeSource
@@ -45,6 +51,62 @@ def own_records(unit: Any, instance: str) -> OwnRecords:
         secrets=tuple(unit.secrets.all()),
         entries=tuple(unit.trust.entries(limit=MOST_ENTRIES)),
     )
+
+
+def past_records(unit: Any, instance: str, at: datetime) -> OwnRecords:
+    """What was of our own at a past moment, by the ledger; a secret counts since its last rotation."""
+    size = unit.ledger.size_at(at)
+    entries = unit.ledger.latest(MOST_ENTRIES, before=size, type_prefix="trust.entry.")
+    return OwnRecords(
+        instance=instance,
+        targets=tuple(targets_of(unit, at, size).values()),
+        leases=tuple(_as_live(each) for each in past_leases(unit, at)),
+        grants=tuple(replace(each.grant, expires=each.until) for each in past_grants(unit, at)),
+        secrets=tuple(each for each in unit.secrets.all() if each.changed <= at),
+        entries=tuple(_entries_then(entries, at)),
+    )
+
+
+def past_grants(unit: Any, at: datetime, identity: str = "") -> list[PastGrant]:
+    """The grants that were in force at a moment, the newest first."""
+    rows = unit.past.grants(at, identity=identity, limit=MOST_GRANTS)
+    told = by_subject(unit.past.entries([each.grant.id for each in rows], "access.grant."))
+    found = (grant_then(each, told.get(each.grant.id, ()), at) for each in rows)
+    return [each for each in found if each is not None]
+
+
+def past_leases(unit: Any, at: datetime, identity: str = "") -> list[PastLease]:
+    """The leases whose credentials admitted at a moment, the newest first."""
+    rows = unit.past.leases(at, identity=identity, limit=MOST_LEASES)
+    told = by_subject(unit.past.entries([each.id for each in rows], "access.lease."))
+    found = (lease_then(each, told.get(each.id, ()), at) for each in rows)
+    return [each for each in found if each is not None]
+
+
+def targets_of(unit: Any, at: datetime, size: int) -> dict[str, Target]:
+    """The targets of a moment, by name; `size` is the ledger's then."""
+    return targets_then(unit.ledger.latest(MOST_ENTRIES, before=size, type_prefix="access.target."), at)
+
+
+def _as_live(past: PastLease) -> HeldLease:
+    state = LeaseState.REVOKING if past.revoking else LeaseState.ACTIVE
+    return replace(past.held, lease=replace(past.held.lease, state=state))
+
+
+def _entries_then(told: Sequence[Told], at: datetime) -> Iterator[Entry]:
+    known: dict[str, Told] = {}
+    for each in sorted(told, key=lambda entry: entry.leaf_index):
+        if each.time <= at and each.type == "trust.entry.created":
+            known[str(each.data["id"])] = each
+        elif each.time <= at and each.type == "trust.entry.removed":
+            known.pop(str(each.data["id"]), None)
+    for each in known.values():
+        data = each.data
+        yield Entry(
+            id=data["id"], spiffe_id=SpiffeId.parse(data["spiffe_id"]), identity=data.get("identity", ""),
+            selectors=frozenset(Selector.parse(one) for one in data["selectors"]), created=each.time,
+            x509_ttl=timedelta(seconds=data["x509_ttl"]), jwt_ttl=timedelta(seconds=data["jwt_ttl"]),
+        )  # fmt: skip
 
 
 class OwnReading:

@@ -236,6 +236,7 @@ COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("ledger verify", "ledger:verify", "How is it proved?", "Verify the whole ledger from its files and a key alone."),
     ("ledger ls", "ledger:ls", "How is it proved?", "The latest entries."),
     ("ledger prove", "ledger:prove", "How is it proved?", "A proof that one entry is in the ledger."),
+    ("past", "past:past", "How is it proved?", "What something could reach at a past moment, and who had approved it."),
 )  # fmt: skip
 RUN: Final = "Run a command as a task, with credentials that end when it ends."
 _PARENTS: Final = {

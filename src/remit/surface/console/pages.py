@@ -24,6 +24,7 @@ from remit.surface.console import (
     inventory,
     leaks,
     leases,
+    past,
     paths,
     requests,
     rightsizing,
@@ -127,6 +128,7 @@ def console_routes(surface: Surface) -> list[BaseRoute]:
         route("/targets/{target}", targets.target),
         route("/targets/{target}/doctor", targets.doctor),
         route("/ledger-entries", ledger),
+        route("/past", past.overview),
     ]
 
 

@@ -30,6 +30,7 @@ def all_routes() -> list[Route]:
     from remit.surface.api.routes import leaks as leak_routes
     from remit.surface.api.routes import oauth as oauth_routes
     from remit.surface.api.routes import owners as owner_routes
+    from remit.surface.api.routes import past as past_routes
     from remit.surface.api.routes import paths as path_routes
     from remit.surface.api.routes import policies as policy_routes
     from remit.surface.api.routes import resources as resource_routes
@@ -82,7 +83,18 @@ def all_routes() -> list[Route]:
         blast_routes,
         dependency_routes,
     )
-    modules = (*kept, *trusted, *permitted, defense, leak_routes, governance, owner_routes, tier_routes, ledger)
+    modules = (
+        *kept,
+        *trusted,
+        *permitted,
+        defense,
+        leak_routes,
+        governance,
+        owner_routes,
+        tier_routes,
+        ledger,
+        past_routes,
+    )
     routes = [route for module in modules for route in module.ROUTES]
     # A name may hold slashes: a path that ends with one is asked last, or it would swallow `…/owner` and the like.
     return sorted(routes, key=lambda route: route.path.endswith(":path}"))
