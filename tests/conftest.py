@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,6 +48,9 @@ _MOST_RERUN = 5
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "may_skip(reason): skipping is no failure, even under REMIT_TEST_NO_SKIP")
+    # A shell that starts us in the background has us, and all that we start, ignore SIGINT.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     given = os.environ.pop(_VARIABLE, "") == "1"
     config.stash[_NO_SKIP] = getattr(config, "workerinput", {}).get("no_skip", given)
 
