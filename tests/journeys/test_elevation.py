@@ -334,6 +334,20 @@ def test_what_a_lease_reached_at_a_past_moment_and_who_had_approved_it(house: Ho
     assert house.made.cli("past", grant, "--at", after, code=None).returncode == 1
 
 
+def test_a_team_is_said_by_two_people_and_ends_by_one(house: House) -> None:
+    said = ("team", "set", "payments", "--lead", "ana", "--member", "ben", "--reason", "they pay")
+    assert "takes two persons" in house.made.cli(*said, "--dry-run").stderr
+    assert "waits for a second person" in house.ana.types(*said)
+    assert "governance.team.own" in house.ana.types(*said, code=None)
+    assert "asked by ana" in " ".join(house.made.cli("team", "ls").stdout.split())
+    assert "is led by ana, with 1 others" in house.ben.types(*said)
+    (team,) = house.ana.json("team", "ls")
+    assert (team["lead"], team["members"], team["waiting"]) == ("ana", ["ben"], None)
+    assert "has ended" in house.ben.types("team", "rm", "payments", "--reason", "merged")
+    assert house.ana.json("team", "ls")[0]["active"] is False
+    assert "governance.team.unknown" in house.ben.types("team", "rm", "nothing", "--reason", "x", code=None)
+
+
 def _now() -> str:
     time.sleep(0.01)
     moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")

@@ -273,7 +273,9 @@ def test_watch_tells_of_each_set_and_ends_with_a_signal(remit: Installation) -> 
     try:
         told = json.loads(process.stdout.readline())
         assert told["trusts"] == ["remit.local"]
-    finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait(60)
         process.stdout.close()

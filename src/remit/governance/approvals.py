@@ -55,6 +55,8 @@ class House:
     identity: Callable[[Any, str], Judged | None]
     trusts: Callable[[Person | None], bool]
     """Whether a row of a person is of one whom we enrolled."""
+    team: Callable[[str], tuple[str, ...] | None]
+    """Names of who belongs to a team that we registered, its lead first."""
     spent: Callable[[str], bool]
     """Whether our journal says that a run used the grant of this id."""
     ask: Callable[[Grant, TaskDefinition, Sequence[Need]], Outlook]
@@ -166,16 +168,24 @@ class Approvals:
         known = {"owner": self._people(unit, record.owner or "") if record is not None else frozenset[str]()}
         for rule in _rules(grant):
             for alternative in rule.alternatives:
-                for whom in (one for place in alternative for one in place.whom if one.startswith("team/")):
-                    known[whom] = self._people(unit, f"team:{whom.partition('/')[2]}")
+                for whom in (one for place in alternative for one in place.whom):
+                    if whom.startswith(("team/", "members/")):
+                        known[whom] = self._team(unit, whom)
         return known
+
+    def _team(self, unit: Any, whom: str) -> frozenset[str]:
+        """Who leads `team/NAME`, or all of `members/NAME`, of those who are enrolled and active today."""
+        kind, _, name = whom.partition("/")
+        people = self._house.team(name) or ()
+        wanted = people[:1] if kind == "team" else people
+        return frozenset(each for each in wanted if self._house.trusts(unit.governance.person(each)))
 
     def _people(self, unit: Any, owner: str) -> frozenset[str]:
         found = find_owner(unit, owner) if owner else None
         # Whom only a directory knows has no key to sign with: they approve nothing until they are registered.
         if not isinstance(found, Person | Team) or not found.active:
             return frozenset()
-        return frozenset((found.name if isinstance(found, Person) else found.lead,))
+        return frozenset((found.name,)) if isinstance(found, Person) else self._team(unit, f"team/{found.name}")
 
     def _strictest(self, unit: Any, grant: Grant) -> bool:
         """Whether the subject is of tier 0, as policies see it: what nobody classified is, when it is privileged."""

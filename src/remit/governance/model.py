@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -40,11 +41,35 @@ class Team:
     active: bool
     registered: datetime
     registered_by: str
+    members: tuple[str, ...] = ()
+    """Names of persons besides the lead, sorted."""
 
     @property
     def actor(self) -> str:
         """How owner columns name this team."""
         return f"team:{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamProposal:
+    """A team that waits for a second person. Signed by this installation."""
+
+    id: str
+    team: str
+    lead: str
+    members: tuple[str, ...]
+    reason: str
+    by: str
+    at: datetime
+    approval: Mapping[str, Json] = field(default_factory=dict)
+    signature: str = ""
+
+    def content(self) -> dict[str, Json]:
+        """What the signature covers."""
+        return {
+            "id": self.id, "team": self.team, "lead": self.lead, "members": list(self.members), "reason": self.reason,
+            "by": self.by, "at": rfc3339(self.at), "approval": dict(self.approval),
+        }  # fmt: skip
 
 
 class OrphanOutcome(StrEnum):

@@ -14,7 +14,7 @@ from typing import Final
 from remit.governance.directory import Group, Member
 from remit.governance.lifecycle import require_reason, transition
 from remit.governance.model import Orphan, OrphanOutcome, Person, Team
-from remit.governance.owners import is_answerable, require_human
+from remit.governance.owners import is_answerable
 from remit.governance.ports import GovernanceUnit, IdentityRecord
 from remit.governance.signatures import Approver, confirm, require_public_key
 from remit.governance.tiers import requirements_of
@@ -23,7 +23,6 @@ from remit.kernel.canonical import Json
 from remit.kernel.errors import Conflict, Denied, NotFound, Rejected
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_TEAM: Final = re.compile(r"[a-z0-9][a-z0-9/._-]{0,127}")
 _EMAIL: Final = re.compile(r"[^@\s:]{1,64}@[^@\s:]{1,189}")
 _LOCAL_OWNER: Final = "system:local-owner"
 
@@ -132,22 +131,10 @@ def settle_orphans(unit: GovernanceUnit, *, by: str = "system:governance", limit
     return tuple(settled)
 
 
-def register_team(unit: GovernanceUnit, name: str, *, lead: str, by: str) -> Team:
-    """Register a team, or give it another lead; somebody active must answer for it."""
-    require_human(unit, by)
-    word = name.strip().lower().removeprefix("@")
-    checked = _matching(_TEAM, word, "governance.team.name", "a team's name is 1–128 of a–z, 0–9, `/`, `.`, `_`, `-`")
-    person = require_person(unit, lead)
-    if not person.active:
-        raise Denied("governance.owner.inactive", f"`{lead}` is inactive and cannot lead a team")
-    before = unit.governance.team(checked)
-    team = Team(name=checked, lead=person.name, active=True, registered=unit.now, registered_by=by)
-    if before is None:
-        unit.governance.add_team(team)
-    else:
-        unit.governance.update_team(team)
-    unit.record("governance.team.registered", actor=by, subject=team.actor, data={"lead": person.actor})
-    return team
+def leave_team(unit: GovernanceUnit, team: Team) -> int:
+    """What follows when a team ends; how many identities need another owner."""
+    lead = require_person(unit, team.lead)
+    return _open_orphans(unit, lead, [team.actor]).count
 
 
 def require_person(unit: GovernanceUnit, name: str) -> Person:

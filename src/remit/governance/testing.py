@@ -18,6 +18,7 @@ from remit.governance.model import (
     Person,
     PolicyException,
     Team,
+    TeamProposal,
 )
 from remit.governance.ports import GovernanceUnit, IdentityRecord
 from remit.governance.signatures import Approver, SignedCommand, sign_command, verify_signed
@@ -33,6 +34,7 @@ class MemoryGovernance:
     def __init__(self) -> None:
         self._persons: dict[str, Person] = {}
         self._teams: dict[str, Team] = {}
+        self._team_proposals: dict[str, TeamProposal] = {}
         self._nonces: dict[tuple[str, str], datetime] = {}
         self._orphans: dict[str, Orphan] = {}
         self._exceptions: dict[str, PolicyException] = {}
@@ -76,6 +78,18 @@ class MemoryGovernance:
 
     def teams_led_by(self, person: str) -> Sequence[Team]:
         return [self._teams[name] for name in sorted(self._teams) if self._teams[name].lead == person]
+
+    def team_proposal(self, team: str) -> TeamProposal | None:
+        return self._team_proposals.get(team)
+
+    def team_proposals(self) -> Sequence[TeamProposal]:
+        return [self._team_proposals[name] for name in sorted(self._team_proposals)]
+
+    def propose_team(self, proposal: TeamProposal) -> None:
+        self._team_proposals[proposal.team] = proposal
+
+    def drop_team_proposal(self, team: str) -> None:
+        self._team_proposals.pop(team, None)
 
     def burn_nonce(self, person: str, nonce: str, expires: datetime) -> bool:
         if (person, nonce) in self._nonces:

@@ -68,6 +68,7 @@ KEPT = frozenset(
         "governance.description.unset",
         "governance.resource.classified",
         "governance.resource.declassified",
+        "governance.team.ended",
         "governance.team.registered",
         "governance.tier.set",
         "governance.tier.unset",

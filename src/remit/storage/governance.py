@@ -16,13 +16,16 @@ from remit.governance.model import (
     Person,
     PolicyException,
     Team,
+    TeamProposal,
 )
+from remit.kernel.clock import parse_rfc3339
 from remit.storage.schema.governance import (
     governance_exception,
     governance_nonce,
     governance_orphan,
     governance_person,
     governance_team,
+    governance_team_proposal,
 )
 from remit.storage.upsert import upsert
 
@@ -68,17 +71,33 @@ class GovernanceRows:
 
     def team(self, name: str) -> Team | None:
         found = self._conn.execute(select(governance_team).where(governance_team.c.name == name)).mappings().first()
-        return None if found is None else Team(**found)
+        return None if found is None else _team(found)
 
     def teams(self, *, after: str = "", limit: int = 500) -> Sequence[Team]:
         table = governance_team
         found = self._conn.execute(select(table).where(table.c.name > after).order_by(table.c.name).limit(limit))
-        return [Team(**row) for row in found.mappings()]
+        return [_team(row) for row in found.mappings()]
 
     def teams_led_by(self, person: str) -> Sequence[Team]:
         table = governance_team
         found = self._conn.execute(select(table).where(table.c.lead == person).order_by(table.c.name))
-        return [Team(**row) for row in found.mappings()]
+        return [_team(row) for row in found.mappings()]
+
+    def team_proposal(self, team: str) -> TeamProposal | None:
+        table = governance_team_proposal
+        row = self._conn.execute(select(table).where(table.c.team == team)).first()
+        return None if row is None else _team_proposal(row)
+
+    def team_proposals(self) -> Sequence[TeamProposal]:
+        rows = self._conn.execute(select(governance_team_proposal).order_by(governance_team_proposal.c.team))
+        return [found for row in rows if (found := _team_proposal(row)) is not None]
+
+    def propose_team(self, proposal: TeamProposal) -> None:
+        row = {"team": proposal.team, "content": proposal.content(), "signature": proposal.signature}
+        upsert(self._conn, governance_team_proposal, [row])
+
+    def drop_team_proposal(self, team: str) -> None:
+        self._conn.execute(delete(governance_team_proposal).where(governance_team_proposal.c.team == team))
 
     # Nonces.
 
@@ -195,6 +214,19 @@ def _row(record: object) -> dict[str, Any]:
             value = list(value)
         values[field.name] = getattr(value, "value", value)
     return values
+
+
+def _team(row: RowMapping) -> Team:
+    return Team(**{**row, "members": tuple(row["members"])})
+
+
+def _team_proposal(row: Any) -> TeamProposal | None:
+    try:
+        said = dict(row.content)
+        kept = {**said, "members": tuple(said["members"]), "at": parse_rfc3339(said["at"])}
+        return TeamProposal(**kept, signature=row.signature)
+    except (KeyError, TypeError, ValueError):  # written by somebody else: it gives nothing, and another replaces it
+        return None
 
 
 def _orphan(row: RowMapping) -> Orphan:

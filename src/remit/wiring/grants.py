@@ -43,6 +43,7 @@ def open_grants(control: ControlPlane) -> tuple[Grants, Approvals]:
             policies=lambda: control.feed.cell.current().policies.digest,
             identity=lambda unit, identity: _identity(control, unit, identity),
             trusts=control.standing.trusts,
+            team=control.standing.people_of,
             spent=control.standing.is_spent,
             ask=lambda grant, definition, needs: _ask(control, grant, definition, needs),
         )

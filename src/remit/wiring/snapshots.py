@@ -117,7 +117,9 @@ class SnapshotFeed:
                 self._exceptions = True
             elif kind in BOUNDS_MOVED:
                 self._bounds = True
-            elif kind.startswith(("governance.person.", "governance.resource.", "trust.client.", "access.tool.")):
+            elif kind.startswith(
+                ("governance.person.", "governance.team.", "governance.resource.", "trust.client.", "access.tool.")
+            ):
                 self._whole = True
             elif kind in _UNMOVING:
                 pass  # what is issued to an identity changes nothing of it, and is issued often
@@ -171,9 +173,10 @@ class SnapshotFeed:
                 while self._moved:
                     self._measure()
                     await asyncio.sleep(0)
-            except RemitError as error:
+            except Exception as error:  # a supervisor: whoever settles would wait for ever
                 # Not current any more: no heartbeat, and the decision point denies when the snapshot has aged.
-                _log.error("the snapshot cannot be brought up to date: %s", error)
+                odd = not isinstance(error, RemitError)
+                _log.error("the snapshot cannot be brought up to date: %s", error, exc_info=odd)
                 self._whole = True
                 await asyncio.sleep(_BEAT_SECONDS)
                 continue

@@ -12,17 +12,19 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from remit.governance.directory import Group, Member
-from remit.governance.model import Person
+from remit.governance.model import Person, TeamProposal
 from remit.governance.owners import find_owner, is_answerable
 from remit.governance.tiers import unsaid
 from remit.governance.words import Proposal
 from remit.inventory.model import Sensitivity, State
 from remit.inventory.records import IdentityRecord
 from remit.kernel.canonical import Json, digest
+from remit.kernel.clock import parse_rfc3339
 from remit.kernel.errors import Rejected, RemitError
 from remit.kernel.events import Event
 from remit.kernel.unit import Attester
@@ -48,7 +50,9 @@ class Standing:
         self._owners: dict[str, str] = {}
         self._classes: dict[str, Sensitivity] = {}
         self._persons: dict[str, tuple[str, str] | None] = {}
-        self._teams: dict[str, str] = {}
+        self._teams: dict[str, tuple[str, ...]] = {}
+        """Who belongs to a team, its lead first: `person:NAME` each."""
+        self._team_moved: dict[str, datetime] = {}
         self._members: set[str] = set()
         """Addresses that a directory showed, and did not stop to show."""
         self._tasks: dict[str, str] = {}
@@ -166,8 +170,19 @@ class Standing:
             return found.email in self._members
         if isinstance(found, Group):
             return any(each in self._members for each in found.members)
-        lead = unit.governance.person(found.lead) if found is not None else None
-        return found is not None and self._teams.get(found.actor) == f"person:{found.lead}" and self.trusts(lead)
+        known = self._teams.get(found.actor) if found is not None else None
+        # The journal says who leads it, whatever the row says.
+        return known is not None and self.trusts(unit.governance.person(known[0].removeprefix("person:")))
+
+    def people_of(self, team: str) -> tuple[str, ...] | None:
+        """The names of who belongs to a team, its lead first, as we registered it; `None` where we did not."""
+        known = self._teams.get(f"team:{team}")
+        return None if known is None else tuple(each.removeprefix("person:") for each in known)
+
+    def is_spent_team(self, proposal: TeamProposal) -> bool:
+        """Whether a team that was proposed was put in force, or said anew since."""
+        moved = self._team_moved.get(f"team:{proposal.team}")
+        return moved is not None and moved >= proposal.at
 
     def trusts(self, person: Person | None) -> bool:
         """Whether this row of a person is of one whom we enrolled, with the same key, and did not deactivate."""
@@ -242,7 +257,8 @@ class Standing:
 
     def owned_by(self, owner: str) -> tuple[str, ...]:
         """Ids of the identities that we gave to this owner."""
-        return tuple(identity for identity, theirs in self._owners.items() if theirs == owner)
+        # A copy: commands ask from threads of the database, while the event loop follows commits.
+        return tuple(identity for identity, theirs in self._owners.copy().items() if theirs == owner)
 
     def is_spent(self, grant: str) -> bool:
         """Whether a run used this grant: it is given to no other, whatever its row says now."""
@@ -264,8 +280,12 @@ class Standing:
                 self._persons[subject] = (data["email"], data["public_key"])
             case ["governance.person", _]:
                 self._persons[subject] = None
-            case ["governance.team", _]:
-                self._teams[subject] = data["lead"]
+            case ["governance.team", past]:
+                self._team_moved[subject] = parse_rfc3339(data["at"])
+                if past == "registered":
+                    self._teams[subject] = (data["lead"], *data["members"])
+                else:
+                    self._teams.pop(subject, None)
             case ["governance.directory", "joined"]:
                 self._members.update(data["emails"])
             case ["governance.directory", _]:

@@ -21,6 +21,7 @@ from remit.governance.model import (
     Person,
     PolicyException,
     Team,
+    TeamProposal,
 )
 from remit.governance.testing import GovernanceMemoryUnit
 from remit.kernel.clock import ManualClock
@@ -139,7 +140,7 @@ def test_who_left_is_not_counted(rows: Rows) -> None:
 
 def test_teams_by_name_and_lead(rows: Rows) -> None:
     team = Team(name="a/b", lead="alice", active=True, registered=NOON, registered_by="person:alice")
-    other = replace(team, lead="bob")
+    other = replace(team, lead="bob", members=("alice", "cho"))
     found = rows.all(
         lambda r: r.add_team(team),
         lambda r: list(r.teams_led_by("alice")),
@@ -147,6 +148,24 @@ def test_teams_by_name_and_lead(rows: Rows) -> None:
         lambda r: (r.team("a/b"), list(r.teams_led_by("alice")), list(r.teams())),
     )
     assert (found[1], found[3]) == ([team], (other, [], [other]))
+
+
+def test_what_waits_for_a_second_person_is_kept_by_team_and_replaced(rows: Rows) -> None:
+    first = TeamProposal(
+        id="tp_1", team="a/b", lead="alice", members=("bob",), reason="they pay", by="person:alice", at=NOON,
+        approval={"nonce": "n"}, signature="s",
+    )  # fmt: skip
+    second = replace(first, id="tp_2", members=())
+    found = rows.all(
+        lambda r: r.team_proposal("a/b"),
+        lambda r: r.propose_team(first),
+        lambda r: (r.team_proposal("a/b"), list(r.team_proposals())),
+        lambda r: r.propose_team(second),
+        lambda r: list(r.team_proposals()),
+        lambda r: r.drop_team_proposal("a/b"),
+        lambda r: list(r.team_proposals()),
+    )
+    assert (found[0], found[2], found[4], found[6]) == (None, (first, [first]), [second], [])
 
 
 def test_a_nonce_burns_once_for_each_person_until_it_is_pruned(rows: Rows) -> None:

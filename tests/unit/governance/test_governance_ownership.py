@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from remit.governance.model import Team
 from remit.governance.ownership import HALF_LIFE, assign, claim, propose, rank
-from remit.governance.people import deactivate, register_team
+from remit.governance.people import deactivate
 from remit.governance.testing import GovernanceMemoryUnit, Keyholder
 from remit.inventory.model import OwnerFact, Place, State
 from remit.kernel.errors import RemitError
@@ -95,7 +96,9 @@ def test_claiming_twice_is_claiming_once(unit: GovernanceMemoryUnit, alice: Keyh
     "owner", ["person:alice", "alice", "ALICE@example.com", "payments", "team:payments", "@payments"]
 )
 def test_an_owner_is_a_person_or_a_team_by_any_name(unit: GovernanceMemoryUnit, alice: Keyholder, owner: str) -> None:
-    register_team(unit, "payments", lead="alice", by="person:alice")
+    unit.governance.add_team(
+        Team(name="payments", lead="alice", active=True, registered=unit.now, registered_by="person:alice")
+    )
     unit.identities.add("id_1")
     assert assign(unit, "id_1", owner, by="person:alice").owner in ("person:alice", "team:payments")
 

@@ -8,11 +8,11 @@ import pytest
 
 from remit.governance.model import OrphanOutcome
 from remit.governance.ownership import assign
-from remit.governance.people import LocalOwner, deactivate, enroll, register_team, settle_orphans
+from remit.governance.people import LocalOwner, deactivate, enroll, settle_orphans
 from remit.governance.testing import GovernanceMemoryUnit, Keyholder
 from remit.inventory.model import State
 from remit.kernel.clock import ManualClock
-from remit.kernel.errors import Conflict, Denied, Rejected, RemitError
+from remit.kernel.errors import Conflict, Denied, Rejected
 
 
 def test_the_local_owner_enrolls_the_first_person_and_no_other(unit: GovernanceMemoryUnit, alice: Keyholder) -> None:
@@ -106,24 +106,3 @@ def test_every_state_of_an_orphan_ends_out_of_service(
     deactivate(unit, "bob", by=alice.approver(unit), reason="left")
     settle_orphans(unit)
     assert unit.identities.records["id_1"].state is after
-
-
-def test_a_team_whose_lead_left_answers_for_nothing_until_it_has_another(
-    unit: GovernanceMemoryUnit, alice: Keyholder, bob: Keyholder
-) -> None:
-    register_team(unit, "@acme/payments", lead="bob", by="person:alice")
-    unit.identities.add("id_1", owner="team:acme/payments", tier=0)
-    leaving = deactivate(unit, "bob", by=alice.approver(unit), reason="left")
-    assert leaving.count == 1
-    register_team(unit, "acme/payments", lead="alice", by="person:alice")
-    settle_orphans(unit)
-    assert unit.identities.records["id_1"].state is State.ACTIVE
-
-
-@pytest.mark.parametrize(
-    "actor", ["id_01K", "spiffe://remit.local/bot", "urn:remit:a:b:c:d", "person:ghost", "", "system:"]
-)
-def test_no_machine_registers_teams(unit: GovernanceMemoryUnit, alice: Keyholder, actor: str) -> None:
-    with pytest.raises(RemitError) as caught:
-        register_team(unit, "team", lead="alice", by=actor)
-    assert caught.value.code == "governance.actor.not_human"

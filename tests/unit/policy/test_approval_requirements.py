@@ -10,7 +10,10 @@ from remit.access.policy.approvals import parse_requirement
 from remit.access.policy.check import check
 from remit.kernel.errors import Rejected
 
-KNOWN = {"owner": frozenset({"ola"}), "team/payments": frozenset({"pat"})}
+KNOWN = {
+    "owner": frozenset({"ola"}), "team/payments": frozenset({"pat"}), "members/payments": frozenset({"pat", "ben", "cho"}),
+    "members/acme/ops": frozenset({"dan"}),
+}  # fmt: skip
 
 
 def filled(text: str, *people: str, asker: str = "ana") -> bool:
@@ -29,6 +32,10 @@ def filled(text: str, *people: str, asker: str = "ana") -> bool:
         ("owner and team/payments", ["ola", "pat"], ["ola", "ben"]),
         ("2 of [ben cho dan]", ["dan", "ben"], ["ben", "ola"]),
         ("owner and 2 of [ben cho dan]", ["ola", "dan", "ben"], ["ola", "dan"]),
+        ("2 of team/payments", ["ben", "pat"], ["ben", "ola"]),
+        ("1 of team/payments", ["cho"], ["ola"]),
+        ("1 of team/acme/ops", ["dan"], ["pat"]),
+        ("team/payments and 2 of team/payments", ["pat", "ben", "cho"], ["pat", "ben"]),
         ("owner and anyone", ["ola", "ben"], ["ola"]),
         ("(owner or person/ben) and person/cho", ["ben", "cho"], ["ola", "ben"]),
         ("owner or person/ben and person/cho", ["ola"], ["ben"]),

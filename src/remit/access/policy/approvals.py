@@ -6,6 +6,7 @@
           |  owner                           who answers for the identity
           |  person/NAME  |  team/NAME       that person; whoever leads that team
           |  N of [NAME NAME …]              any N of these persons
+          |  N of team/NAME                  any N of those who belong to that team, its lead among them
 
 One person fills one place: `owner and 2 of [ann ben cho]` are three people. DAYS is `mon-fri` or `sat`, ZONE an IANA
 name (UTC without one). Commas separate obligations, so lists have none.
@@ -30,6 +31,7 @@ _MAX_ALTERNATIVES: Final = 64
 _MAX_DEPTH: Final = 8
 _TOKEN = re.compile(r"\s*([()\[\]]|[a-z0-9][a-z0-9._/-]*)", re.ASCII)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_TEAM = re.compile(r"[a-z0-9][a-z0-9/._-]{0,127}")
 _WINDOW = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)((?:\s+\S+)*)")
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WORDS: Final = frozenset({"and", "or", "of", "anyone", "owner", "automatic"})
@@ -37,14 +39,15 @@ _WORDS: Final = frozenset({"and", "or", "of", "anyone", "owner", "automatic"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """How many people out of whom: `anyone`, `owner`, or `person/NAME`, `team/NAME` each."""
+    """How many people out of whom: `anyone`, `owner`, or `person/NAME`, `team/NAME`, `members/TEAM` each."""
 
     count: int
     whom: tuple[str, ...]
 
     def __str__(self) -> str:
         if len(self.whom) == 1:
-            return self.whom[0]
+            kind, _, name = self.whom[0].partition("/")
+            return f"{self.count} of team/{name}" if kind == "members" else self.whom[0]
         return f"{self.count} of {', '.join(one.removeprefix('person/') for one in self.whom)}"
 
 
@@ -81,7 +84,7 @@ class Requirement:
     window: Window | None = None
 
     def filled(self, people: Iterable[str], known: Mapping[str, frozenset[str]], *, asker: str = "") -> bool:
-        """Whether these persons fill an alternative. `known` says who `owner` and each `team/NAME` are."""
+        """Whether these persons fill an alternative. `known` says who `owner` and each team are."""
         given = sorted({one for one in people if one != asker})
         return self.automatic or any(_fits(alternative, given, known) for alternative in self.alternatives)
 
@@ -152,14 +155,19 @@ class _Reader:
         word = self._next()
         if word in ("anyone", "owner"):
             return ((Places(count=1, whom=(word,)),),)
-        if word.startswith(("person/", "team/")) and _NAME.fullmatch(word.partition("/")[2]):
+        kind, _, name = word.partition("/")
+        if (kind == "person" and _NAME.fullmatch(name)) or (kind == "team" and _TEAM.fullmatch(name)):
             return ((Places(count=1, whom=(word,)),),)
         if word.isdecimal() and 1 <= int(word) <= MAX_PLACES:
             return ((self._of(int(word)),),)
-        raise _malformed(self.text, f"`{word}` is none of anyone, owner, person/NAME, team/NAME, N of […]")
+        raise _malformed(
+            self.text, f"`{word}` is none of anyone, owner, person/NAME, team/NAME, N of […], N of team/NAME"
+        )
 
     def _of(self, count: int) -> Places:
         self._needs("of")
+        if self._at < len(self.words) and self.words[self._at].startswith("team/"):
+            return self._of_team(count)
         self._needs("[")
         names: list[str] = []
         while not self._takes("]"):
@@ -170,6 +178,12 @@ class _Reader:
         if len(set(names)) != len(names) or len(names) < count:
             raise _malformed(self.text, f"{count} of {len(set(names))} different persons cannot be")
         return Places(count=count, whom=tuple(names))
+
+    def _of_team(self, count: int) -> Places:
+        name = self._next().partition("/")[2]
+        if _TEAM.fullmatch(name) is None:
+            raise _malformed(self.text, f"`{name}` is no team's name")
+        return Places(count=count, whom=(f"members/{name}",))
 
     def _bounded(self, found: tuple[Alternative, ...]) -> tuple[Alternative, ...]:
         if len(found) > _MAX_ALTERNATIVES:

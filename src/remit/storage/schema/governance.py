@@ -27,7 +27,17 @@ governance_team = Table(
     Column("active", Boolean, nullable=False),
     Column("registered", Moment, nullable=False),
     Column("registered_by", String(200), nullable=False),
+    Column("members", JsonText, nullable=False),
 )
+
+governance_team_proposal = Table(
+    "governance_team_proposal",
+    metadata,
+    Column("team", String(128), primary_key=True),
+    Column("content", JsonText, nullable=False),
+    Column("signature", Text, nullable=False),
+)
+"""Teams that wait for a second person."""
 
 governance_nonce = Table(
     "governance_nonce",

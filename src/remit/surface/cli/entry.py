@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from cyclopts import App, CycloptsError
+    from rich.text import Text
 
 _HERE: Final = "remit.surface.cli.commands"
 ABOUT: Final = (
@@ -221,6 +222,9 @@ COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("people leave", "governance:people_leave", "Who answers?", "End a person's part: what they owned needs another owner."),
     ("people orphans", "governance:people_orphans", "Who answers?", "Identities whose owner left, and their deadlines."),
     ("people exposure", "governance:people_exposure", "Who answers?", "Secrets that a person can know, to be rotated."),
+    ("team set", "teams:team_set", "Who answers?", "Say who leads a team and who belongs to it; signed by you."),
+    ("team ls", "teams:team_ls", "Who answers?", "List teams, who leads each, and who belongs to it."),
+    ("team rm", "teams:team_rm", "Who answers?", "End a team: what it owned needs another owner."),
     ("directory sync", "governance:directory_sync", "Who answers?", "Read the directory of people now: who is gone has left."),
     ("directory ls", "governance:directory_ls", "Who answers?", "People of the directory."),
     ("exception request", "governance:exception_request", "Who answers?", "Ask for a temporary exception."),
@@ -274,6 +278,7 @@ _PARENTS: Final = {
     "leak": ("What then?", "Leaked credentials, driven to a proven refusal."),
     "tier": ("Who answers?", "Risk tiers: what is asked of an identity follows from what it could do."),
     "people": ("Who answers?", "Registered persons: who may approve and own."),
+    "team": ("Who answers?", "Teams: who leads each, and whose approvals count for it."),
     "directory": ("Who answers?", "The directory of people: a file or SCIM; who leaves it leaves what they own."),
     "exception": ("Who answers?", "Exceptions: temporary, documented, enforced."),
     "prove": ("How is it proved?", "Path proof: `remit prove --resource-class restricted` lists every open path."),
@@ -293,6 +298,7 @@ def build() -> App:
         version=__version__,
         help_format="plaintext",
         help_epilogue=EPILOGUE,
+        error_formatter=_misused,
     )
     groups = {name: Group(name, sort_key=number) for number, name in enumerate(GROUPS)}
     parents = {
@@ -314,6 +320,17 @@ def build() -> App:
                 help=RUN)  # fmt: skip
     app.register_install_completion_command()
     return app
+
+
+def _misused(error: CycloptsError) -> Text:
+    """A command line that cannot be understood, told as every other error is: a sentence, and what to do next."""
+    from rich.text import Text
+
+    from remit.surface.cli.output import visible
+
+    said = str(error).partition(" Available commands:")[0].rstrip(".")
+    about = " ".join(("remit", *(error.command_chain or ()), "--help"))
+    return Text.assemble(("error ", "bold red"), visible(said), "\n", ("next  ", "bold"), f"`{about}`")
 
 
 def overview(*, color: bool) -> str:

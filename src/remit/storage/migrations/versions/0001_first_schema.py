@@ -562,9 +562,17 @@ def upgrade() -> None:
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("registered", sa.BigInteger(), nullable=False),
         sa.Column("registered_by", sa.String(length=200), nullable=False),
+        sa.Column("members", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_governance_team")),
     )
     op.create_index(op.f("ix_governance_team_lead"), "governance_team", ["lead"], unique=False)
+    op.create_table(
+        "governance_team_proposal",
+        sa.Column("team", sa.String(length=128), nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("signature", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("team", name=op.f("pk_governance_team_proposal")),
+    )
     op.create_table(
         "governance_tier_proposal",
         sa.Column("identity", sa.String(length=32), nullable=False),

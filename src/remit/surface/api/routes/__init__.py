@@ -44,6 +44,7 @@ def all_routes() -> list[Route]:
     from remit.surface.api.routes import standing as standing_routes
     from remit.surface.api.routes import stepup as step_up_routes
     from remit.surface.api.routes import tasks as task_routes
+    from remit.surface.api.routes import teams as team_routes
     from remit.surface.api.routes import tiers as tier_routes
     from remit.surface.api.routes import trust as trust_routes
 
@@ -91,6 +92,7 @@ def all_routes() -> list[Route]:
         leak_routes,
         governance,
         owner_routes,
+        team_routes,
         tier_routes,
         ledger,
         past_routes,
