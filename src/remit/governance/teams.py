@@ -78,11 +78,14 @@ def look(
     others = sorted({_active(unit, each, judgement) for each in members} - {leader})
     if len(others) > MOST_MEMBERS:
         raise Rejected("governance.team.members", f"a team has at most {MOST_MEMBERS} members besides its lead")
-    before = judgement.people_of(checked) or ()
+    known, row = judgement.people_of(checked) or (), unit.governance.team(checked)
+    # The row is of this very moment, the journal's word may be a commit behind: who is in both was let in, and not out.
+    in_row = {row.lead, *row.members} if row is not None and row.active else set()
+    led = known[:1] == (leader,) and row is not None and row.lead == leader
     now = (leader, *others)
-    gains = {*now} - {*before} | ({leader} if before[:1] != (leader,) else set())
+    gains = {*now} - ({*known} & in_row) | (set() if led else {leader})
     team = Team(name=checked, lead=leader, members=tuple(others), active=True, registered=unit.now, registered_by=by)
-    return TeamMove(team=team, gains=tuple(sorted(gains)), loses=tuple(sorted({*before} - {*now})))
+    return TeamMove(team=team, gains=tuple(sorted(gains)), loses=tuple(sorted({*known} - {*now})))
 
 
 def set_team(

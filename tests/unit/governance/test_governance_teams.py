@@ -93,6 +93,26 @@ def test_letting_somebody_go_takes_one_and_no_reason(
     assert people(unit) == ("alice",)
 
 
+def test_who_was_let_go_this_moment_is_let_in_by_two_though_the_journal_is_behind(
+    unit: GovernanceMemoryUnit, alice: Keyholder, bob: Keyholder
+) -> None:
+    for each in (alice, bob):
+        say(unit, each, "alice", "bob")
+    team = unit.governance.team("payments")
+    assert team is not None
+    unit.governance.update_team(replace(team, members=()))  # committed; its entry is not read yet
+    assert say(unit, bob, "alice", "bob").waits is not None
+
+
+def test_a_row_with_one_more_lets_nobody_in(unit: GovernanceMemoryUnit, alice: Keyholder, bob: Keyholder) -> None:
+    for each in (alice, bob):
+        say(unit, each, "alice")
+    team = unit.governance.team("payments")
+    assert team is not None
+    unit.governance.update_team(replace(team, members=("bob",)))
+    assert say(unit, bob, "alice", "bob").waits is not None
+
+
 def test_another_lead_takes_two_though_all_belong_to_it(
     unit: GovernanceMemoryUnit, alice: Keyholder, bob: Keyholder
 ) -> None:
