@@ -12,7 +12,8 @@ then named as RERUN in the closing lines, and is a defect to be looked at all th
 Units, properties and conformance vectors have no second try.
 
 What a test leaves open is an error (`filterwarnings`), in whatever test the collector happens to run. It runs at the end
-of each module too, so that the module which left it is told; `-X tracemalloc=15` says where it was opened.
+of each module too, so that the module which left it is told; `-X tracemalloc=15` says where it was opened. What one module
+left to another, and nobody has closed, is told at the very end.
 
 The variable is taken out of the environment before anything is started: to Remit it would be an unknown setting.
 """
@@ -85,8 +86,18 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_that_was_put_aside_is_left_open() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+    gc.collect()
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _nothing_is_left_open() -> Iterator[None]:
+def _nothing_is_left_open(_nothing_that_was_put_aside_is_left_open: None) -> Iterator[None]:
+    """What is alive when a module begins is put aside, so that each end looks through one module's objects and not all."""
+    gc.collect()  # what the last test of the module before still held
+    gc.freeze()
     yield
     gc.collect()
 

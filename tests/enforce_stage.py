@@ -247,6 +247,7 @@ def upstream() -> Iterator[Upstream]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are two writes, and the second would wait for an acknowledgement
 
         def do_GET(self) -> None:
             made.paths.append(self.path)

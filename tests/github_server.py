@@ -68,6 +68,7 @@ def forge_server(forge: Forge, prefix: str = "") -> Iterator[Forge]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are two writes, and the second would wait for an acknowledgement
 
         def log_message(self, *args: Any) -> None: ...
 

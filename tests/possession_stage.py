@@ -129,6 +129,7 @@ class QuietHandler(BaseHTTPRequestHandler):
     """Answers without a line on stderr."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes, and the second would wait for an acknowledgement
 
     def log_message(self, format: str, *args: object) -> None:
         return

@@ -23,9 +23,16 @@ def fresh_database(engine: str, folder: Path, server: Callable[[], LocalServer])
     """The URL of an empty database."""
     if engine == "sqlite":
         return f"sqlite:///{folder / 'remit.db'}"
-    found, name = server(), f"t_{uuid4().hex}"
-    asyncio.run(_create(found, name))
-    return f"postgresql://{found.user}:{found.password}@{found.host}:{found.port}/{name}"
+    return create_database(server())
+
+
+def create_database(server: LocalServer, *, locale: str = "") -> str:
+    """The URL of an empty database, of a `locale` of the C library or `icu:LOCALE`; by default of the server's own."""
+    name = f"t_{uuid4().hex}"
+    provider, _, of_icu = locale.partition("icu:")
+    how = f" TEMPLATE template0 LOCALE '{provider or 'C'}'" if locale else ""
+    asyncio.run(_create(server, name + how + (f" LOCALE_PROVIDER icu ICU_LOCALE '{of_icu}'" if of_icu else "")))
+    return f"postgresql://{server.user}:{server.password}@{server.host}:{server.port}/{name}"
 
 
 async def _create(server: LocalServer, name: str) -> None:

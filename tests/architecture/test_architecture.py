@@ -30,22 +30,44 @@ def places(found: Iterator[tuple[str, ast.AST]], *allowed: str) -> list[str]:
     return [f"{name}:{getattr(node, 'lineno', 0)}" for name, node in found if not name.startswith(allowed or ("\0",))]
 
 
-def imports(*names: str) -> Iterator[tuple[str, ast.AST]]:
+@cache
+def _imported() -> list[tuple[str, ast.Import | ast.ImportFrom, tuple[str, ...]]]:
+    """Every import, by the names of the modules that it names; looked for once."""
+    found: list[tuple[str, ast.Import | ast.ImportFrom, tuple[str, ...]]] = []
     for name, tree in modules().items():
         for node in ast.walk(tree):
-            imported = [each.name for each in node.names] if isinstance(node, ast.Import) else []
-            imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if any(each == wanted or each.startswith(f"{wanted}.") for each in imported for wanted in names):
-                yield name, node
+            if isinstance(node, ast.Import):
+                found.append((name, node, tuple(each.name for each in node.names)))
+            elif isinstance(node, ast.ImportFrom):
+                found.append((name, node, (node.module or "",)))
+    return found
+
+
+@cache
+def _called() -> list[tuple[str, ast.Call, str | None]]:
+    """Every call, with the last word of what is called where that is a name; looked for once."""
+    found: list[tuple[str, ast.Call, str | None]] = []
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                last = getattr(node.func, "attr", getattr(node.func, "id", None))
+                found.append((name, node, last))
+    return found
+
+
+def imports(*names: str) -> Iterator[tuple[str, ast.AST]]:
+    for name, node, imported in _imported():
+        if any(each == wanted or each.startswith(f"{wanted}.") for each in imported for wanted in names):
+            yield name, node
 
 
 def calls(*names: str) -> Iterator[tuple[str, ast.AST]]:
-    for name, tree in modules().items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(tuple(names)):
-                called = ast.unparse(node.func)
-                if any(called == each or called.endswith(f".{each}") for each in names):
-                    yield name, node
+    lasts = {None, *(each.rpartition(".")[2] for each in names)}
+    for name, node, last in _called():
+        if last in lasts:
+            called = ast.unparse(node.func)
+            if any(called == each or called.endswith(f".{each}") for each in names):
+                yield name, node
 
 
 # -- imports

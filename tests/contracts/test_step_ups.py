@@ -18,7 +18,7 @@ from remit.access.policy.compile import compile_policies
 from remit.access.policy.decide import Pdp
 from remit.access.snapshot import Delta, IdentityFacts, Snapshot, difference
 from remit.kernel.clock import ManualClock
-from remit.kernel.errors import Denied
+from remit.kernel.errors import Denied, Unavailable
 from remit.kernel.unit import Store
 from remit.trust.model import Entry, Evidence, Issued, PresentedSvid, Selector
 from remit.trust.spiffe import SpiffeId
@@ -62,6 +62,9 @@ class House:
         hour = timedelta(hours=1)
         return [Entry(id=self.shows, spiffe_id=JOB, selectors=evidence.selectors, x509_ttl=hour, jwt_ttl=hour,
                       created=NOW)]  # fmt: skip
+
+    def remeasure(self, identities: Any) -> None:
+        """As the feed's: it looks again."""
 
     async def settle(self) -> None:
         """As the feed's: all is told already."""
@@ -112,6 +115,34 @@ def test_another_proof_counts_and_is_read_back_after_a_restart(tmp_path: Path) -
         again = House(house.store, keys=house.keys)
         await desk(again).open()
         assert again.stepped_up == {"id_job": at}
+
+    run(tmp_path, steps)
+
+
+class AwayStore:
+    """A store that tells what was known when it was written to, and is away then."""
+
+    def __init__(self, store: Any, known: dict[str, int]) -> None:
+        self.read = store.read
+        self._known = known
+        self.seen: list[dict[str, int]] = []
+
+    async def write(self, work: Any) -> Any:
+        self.seen.append(dict(self._known))
+        raise Unavailable("storage.database.failed", "the database is away")
+
+
+def test_what_cannot_be_recorded_never_counts_and_takes_nothing_away(tmp_path: Path) -> None:
+    async def steps(house: House) -> None:
+        at = await desk(house).present(svid(), [])
+        store, away = house.store, AwayStore(house.store, house.stepped_up)
+        house.store = away  # type: ignore[assignment]
+        house.clock.advance(timedelta(minutes=5))
+        with pytest.raises(Unavailable):
+            await desk(house).present(svid(), [])
+        house.store = store
+        assert away.seen == [{"id_job": at}]
+        assert house.stepped_up == {"id_job": at}
 
     run(tmp_path, steps)
 

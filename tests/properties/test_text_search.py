@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,19 +12,28 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, create_engine, or_, select
+from sqlalchemy import text as sql
 
 from remit.inventory.model import IdentityKind, State
 from remit.inventory.records import SORTABLE, IdentityFilter, IdentityRecord
+from remit.kernel.clock import SystemClock
 from remit.storage import inventory_list, inventory_search
+from remit.storage.database import open_database
 from remit.storage.inventory_list import matches, page_of
 from remit.storage.schema import everything
+from remit.storage.schema.inventory import inventory_identity
 from remit.storage.unit import Unit
+from servers import LocalServer, postgres_server
+from stores import create_database
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TITLES = ("sync-job", "SYNC_100%", 'a"quoted" sync', "mail's sync", "ab", "zz-sync", "Zürich sync", "b", "", "s/y/n/c")
 TEXTS = ("sync", "SYNC", "syn", "sy", "s", "%", "_", "100%", 'a"q', "'s", "/", "zz", "nobody-has-this", "b", "ü",
          "svc", "urn:", "team", "ync\n", "\0", "(", " OR ", "*")  # fmt: skip
+
+
+INDEXED = sql("SELECT to_regclass('inventory_text') IS NOT NULL")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -35,7 +45,8 @@ def _few_are_many() -> Iterator[None]:
             changed.setattr(place, "MANY", 40)
         for at, name, value in (
             (inventory_list, "_SPARSE", 3), (inventory_list, "_MANY_OF_ONE", 5), (inventory_search, "_LONG_SHELF", 5),
-            (inventory_search, "_SAMPLED", 2), (inventory_search, "_TERMS", 12),
+            (inventory_search, "_SAMPLED", 2), (inventory_search, "_TERMS", 12), (inventory_list, "_SORTED", 3),
+            (inventory_list, "_PROBED", 20),
         ):  # fmt: skip
             changed.setattr(at, name, value)
         yield
@@ -77,13 +88,69 @@ def filled(*, changed: bool) -> Iterator[Any]:
     engine.dispose()
 
 
+class Served:
+    """Lists of a store on PostgreSQL, asked from outside its event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.store = self.run(open_database(url, clock=SystemClock(), published=lambda events: None))
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._loop.run_until_complete(work)
+
+    def list_identities(self, wanted: IdentityFilter) -> Any:
+        return self.run(self.store.read(lambda unit: unit.inventory.list_identities(wanted)))
+
+    def put(self, records: list[IdentityRecord]) -> None:
+        self.run(self.store.write(lambda unit: unit.inventory.put_identities(records)))
+        for each in records:
+            self.run(self.store.write(lambda unit, one=each: unit.inventory.set_owner(one.id, one.owner)))
+
+    def scalar(self, statement: Any) -> Any:
+        return self.run(self.store.read(lambda unit: unit.conn.scalar(statement)))
+
+    def close(self) -> None:
+        self.run(self.store.close())
+        self._loop.close()
+
+
+@contextmanager
+def served(url: str) -> Iterator[Served]:
+    """The rows in a PostgreSQL, as `Served`."""
+    found = Served(url)
+    try:
+        found.put([replace(each, title=f"was {each.title}", service="sync-before") for each in RECORDS])
+        found.put(RECORDS)
+        yield found
+    finally:
+        found.close()
+
+
 def _rows(conn: Connection) -> Any:
     return Unit(lambda: conn, NOON).inventory
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["indexed after", "indexed before"])
+@pytest.fixture(scope="module")
+def trigrams() -> Iterator[LocalServer]:
+    """A PostgreSQL that has the extension."""
+    with postgres_server(with_extension="pg_trgm") as server:
+        yield server
+
+
+@pytest.fixture(
+    scope="module",
+    params=["indexed after", "indexed before", "by pg_trgm", "by pg_trgm, all letters", "without pg_trgm"],
+)
 def rows(request: pytest.FixtureRequest, _few_are_many: None) -> Iterator[Any]:
-    with filled(changed=request.param) as found:
+    if "pg_trgm" not in request.param:
+        with filled(changed=request.param == "indexed before") as found:
+            yield found
+        return
+    locale = "C.UTF-8" if "letters" in request.param else "C"
+    with served(create_database(request.getfixturevalue("trigrams"), locale=locale)) as found:
+        if request.param.startswith("without"):
+            found.run(found.store.write(lambda unit: unit.conn.execute(sql("DROP INDEX inventory_text"))))
+        assert found.scalar(INDEXED) is not request.param.startswith("without")
         yield found
 
 
@@ -115,9 +182,9 @@ def test_a_search_finds_what_a_plain_look_finds(rows: Any, wanted: IdentityFilte
 
 
 def test_pages_make_up_the_whole(rows: Any) -> None:
-    for text in ("sync", "s", "urn:"):
+    for part in ("sync", "s", "urn:"):
         for descending in (False, True):
-            wanted = IdentityFilter(text=text, descending=descending, limit=4)
+            wanted = IdentityFilter(text=part, descending=descending, limit=4)
             pages = [rows.list_identities(replace(wanted, offset=at))[0] for at in range(0, 64, 4)]
             expected = page_of(replace(wanted, limit=100), [each for each in RECORDS if matches(wanted, each)])
             assert [each.id for page in pages for each in page] == [each.id for each in expected]
@@ -133,6 +200,42 @@ def test_an_engine_without_the_index_finds_the_same() -> None:
             expected = page_of(wanted, [each for each in RECORDS if matches(wanted, each)])
             assert [each.id for each in _rows(conn).list_identities(wanted)[0]] == [each.id for each in expected]
     engine.dispose()
+
+
+LETTERS = ("Zürich", "ZÜRICH", "zürich", "ÇA VA", "ça va", "İzmir", "izmir", "ıssız", "ISSIZ", "Straße", "STRASSE",
+           "STRAẞE", "ΟΔΟΣ", "οδος", "οδοσ", "ΟΔΟΣ:Α", "ПОТОК", "поток", "K", "K", "ǅ", "ﬁle", "FILE", "日本語", "e\u0301A")  # fmt: skip
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "icu:und", "icu:tr"])
+def test_letters_are_folded_as_a_plain_look_of_the_server_folds_them(trigrams: LocalServer, locale: str) -> None:
+    found = Served(create_database(trigrams, locale=locale))
+    try:
+        made = [
+            replace(RECORDS[at], title=f"a {each}-b", name=f"n{at}", present=True) for at, each in enumerate(LETTERS)
+        ]
+        found.put(made)
+        columns = [inventory_identity.c[each] for each in ("title", "name", "owner", "service")]
+        for wanted in {part for each in LETTERS for part in (each, each[:3], each[1:], each[-1:]) if part}:
+            plain = select(inventory_identity.c.id).where(
+                or_(*(each.icontains(wanted, autoescape=True) for each in columns))
+            )
+            expected = found.run(found.store.read(lambda unit, asked=plain: set(unit.conn.scalars(asked))))
+            assert _by_index(found, wanted) == expected, wanted
+    finally:
+        found.close()
+
+
+def _by_index(found: Served, wanted: str) -> set[str]:
+    """What is found where the planner may use no other index, and did use this one."""
+
+    def look(unit: Any) -> set[str]:
+        for each in ("enable_seqscan", "enable_indexscan"):
+            unit.conn.exec_driver_sql(f"SET LOCAL {each} = off")
+        rows, _ = unit.inventory.list_identities(IdentityFilter(text=wanted, include_gone=True, limit=100))
+        assert unit.conn.scalar(sql("SELECT pg_stat_get_xact_numscans(to_regclass('inventory_text'))")) > 0
+        return {each.id for each in rows}
+
+    return set(found.run(found.store.read(look)))
 
 
 def test_shelves_are_divided_anew_after_the_registry_grew() -> None:

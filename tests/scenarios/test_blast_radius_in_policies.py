@@ -11,12 +11,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from remit.access.model import Decision, Entity, Request
 from remit.access.policy.compile import compile_policies
 from remit.access.policy.facts import UNCOUNTED
 from remit.access.snapshot import Delta
 from remit.inventory import registry
 from remit.inventory.model import EdgeFact, Fact, IdentityFact, IdentityKind, Place, Relation, ResourceFact, Sensitivity
+from remit.kernel.errors import Unavailable
 from remit.kernel.ids import name
 from remit.wiring import ControlPlane, open_control_plane, settings_from
 
@@ -104,6 +107,45 @@ def test_what_another_counted_first_is_told_to_decisions_all_the_same() -> None:
                 await scan(control, estate(number))
                 await control.graphs.settle()  # as the watch over budgets does, before the count behind the change
                 await counted(control, number)
+
+    asyncio.run(steps())
+
+
+def test_a_number_that_was_read_ahead_of_its_telling_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def steps() -> None:
+        async with plane() as control:
+            await scan(control, estate(2))
+            await counted(control, 2)
+            with monkeypatch.context() as patch:
+                # Nobody tells: the count behind the changes is still asleep.
+                patch.setattr(control.graphs, "outdated", lambda: setattr(control.graphs, "_outdated", True))
+                await scan(control, estate(5))
+                await control.graphs.settle()
+                await scan(control, estate(2))  # each identity is read again, by the count of before
+                await control.feed.settle()
+            control.graphs.outdated()
+            await counted(control, 2)
+
+    asyncio.run(steps())
+
+
+def test_what_could_not_be_told_is_told_without_another_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def steps() -> None:
+        async with plane() as control:
+            await scan(control, estate(2))
+            await counted(control, 2)
+            moved, failed = control.graphs._moved, list[str]()
+
+            def away() -> list[str]:
+                if not failed:
+                    failed.append("once")
+                    raise Unavailable("storage.database.failed", "the database is away")
+                return moved()
+
+            monkeypatch.setattr(control.graphs, "_moved", away)
+            await scan(control, estate(5))
+            await counted(control, 5)
+            assert failed
 
     asyncio.run(steps())
 

@@ -7,7 +7,7 @@ say, which nobody changes. What no entry tells of did not hold.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -17,7 +17,15 @@ from remit.access.ports import StoredGrant
 from remit.kernel.clock import parse_rfc3339
 
 _CLOSING = ("ended", "expired", "withdrawn", "voided", "denied")
+_BEGINNING = ("approved", "created")
 _TARGET = ("added", "mapped")
+_LEASED = ("identity", "task", "target", "need", "grant", "principal")
+"""What the entry of a lease says of it."""
+GRANTS = tuple(f"access.grant.{past}" for past in ("requested", "answered", "approved", "created", *_CLOSING))
+LEASES = tuple(f"access.lease.{past}" for past in ("issued", "revoking", "revoked", "failed"))
+TARGETS = tuple(f"access.target.{past}" for past in (*_TARGET, "removed"))
+"""Types of the entries that tell of each."""
+_TARGET_FIELDS = frozenset(each.name for each in fields(Target))
 
 
 class Told(Protocol):
@@ -50,7 +58,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastGrant:
-    """A grant that was in force: from when, until when at the latest, and by whose word."""
+    """A grant that was given by a moment: from when, until when at the latest, and by whose word."""
 
     grant: Grant
     since: datetime
@@ -60,7 +68,9 @@ class PastGrant:
     approved: tuple[Word, ...] = ()
     """By persons, in order; empty where policy gave it."""
     ended: Word | None = None
-    """What became of it afterwards."""
+    """What became of it, then or afterwards."""
+    over: bool = False
+    """Whether it had ended by that moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +92,13 @@ def by_subject(entries: Iterable[Told]) -> dict[str, list[Told]]:
 
 
 def grant_then(stored: StoredGrant, entries: Sequence[Told], at: datetime) -> PastGrant | None:
-    """The grant as it was in force at `at`; `None` where it was not. `entries` are those about it, oldest first.
+    """The grant as it was in force at `at`; `None` where it was not. `entries` are those about it, oldest first."""
+    found = grant_told(stored, entries, at)
+    return None if found is None or found.over else found
+
+
+def grant_told(stored: StoredGrant, entries: Sequence[Told], at: datetime) -> PastGrant | None:
+    """The grant as it had been given by `at`, in force or over by then; `None` where nobody had given it.
 
     An approval of another content than the row's counts for nothing: the digest in the entry is compared.
     """
@@ -90,30 +106,40 @@ def grant_then(stored: StoredGrant, entries: Sequence[Told], at: datetime) -> Pa
     asked: Word | None = None
     begun: tuple[Word, datetime] | None = None
     ended: Word | None = None
+    over = False
     for each in entries:
         past, word = each.type.rpartition(".")[2], _word(each)
         if past in _CLOSING:
-            if each.time <= at:
-                return None
+            over = over or each.time <= at
             ended = ended or word
-        elif each.time > at or each.data.get("digest") != grant.digest:
+        elif over or each.time > at or each.data.get("digest") != grant.digest:
             continue
         elif past == "requested":
             asked = word
-        elif past in ("approved", "created"):
+        elif past in _BEGINNING:
             begun = (word, parse_rfc3339(str(each.data["expires"])))
         if past in ("approved", "answered") and each.actor.startswith("person:"):
             words.append(word)
-    if begun is None or begun[1] <= at:
+    if begun is None:
         return None
     return PastGrant(
-        grant=grant, since=begun[0].at, until=begun[1], begun=begun[0], asked=asked, approved=tuple(words), ended=ended
-    )
+        grant=grant, since=begun[0].at, until=begun[1], begun=begun[0], asked=asked, approved=tuple(words),
+        ended=ended, over=over or begun[1] <= at,
+    )  # fmt: skip
+
+
+def is_another(stored: StoredGrant, entries: Sequence[Told]) -> bool:
+    """Whether the row is not what was asked for or given: somebody changed it in the database."""
+    digests = {each.data["digest"] for each in entries if "digest" in each.data}
+    return bool(digests) and stored.grant.digest not in digests
 
 
 def lease_then(held: HeldLease, entries: Sequence[Told], at: datetime) -> PastLease | None:
-    """The lease where its credential was known to admit at `at`, or may have; `None` elsewhere."""
-    issued: Word | None = None
+    """The lease where its credential was known to admit at `at`, or may have; `None` elsewhere.
+
+    Whose it was, and on which target, is what the entry says that gave it out; of the row, the rest.
+    """
+    issued: Told | None = None
     revoking, ended = False, None
     for each in entries:
         past = each.type.rpartition(".")[2]
@@ -124,10 +150,16 @@ def lease_then(held: HeldLease, entries: Sequence[Told], at: datetime) -> PastLe
         elif each.time > at:
             continue
         elif past == "issued":
-            issued = _word(each)
+            issued = each
         elif past == "revoking":
             revoking = True
-    return None if issued is None else PastLease(held=held, issued=issued, revoking=revoking, ended=ended)
+    if issued is None:
+        return None
+    said = {key: str(issued.data[key]) for key in _LEASED if key in issued.data}
+    return PastLease(
+        held=replace(held, lease=replace(held.lease, **said)),  # type: ignore[arg-type]
+        issued=_word(issued), revoking=revoking, ended=ended,
+    )  # fmt: skip
 
 
 def targets_then(entries: Iterable[Told], at: datetime) -> dict[str, Target]:
@@ -138,7 +170,7 @@ def targets_then(entries: Iterable[Told], at: datetime) -> dict[str, Target]:
             continue
         past, name = each.type.rpartition(".")[2], each.subject.removeprefix("target:")
         if past in _TARGET and "system" in each.data:
-            found[name] = Target(**each.data)
+            found[name] = Target(**{key: value for key, value in each.data.items() if key in _TARGET_FIELDS})
         elif past == "removed":
             found.pop(name, None)
     return found

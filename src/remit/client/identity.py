@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import logging
 import socket
 import ssl
 import threading
@@ -19,6 +20,7 @@ from remit.trust.model import PresentedSvid
 from remit.trust.spiffe import SpiffeId
 
 T = TypeVar("T")
+_log = logging.getLogger("remit.client")
 _ASK_AGAIN = 5.0
 """Seconds after the agent said that we are nobody: an entry may be made at any time."""
 
@@ -160,12 +162,21 @@ class Identity(MutualTls):
                 async for context in self._api.watch_x509():
                     self._held, self._refused = context, None
                     self._first.set()
-                    if self._on_change is not None:
-                        self._on_change(context)
+                    self._tell(context)
             except RemitError as error:
                 self._refused, self._held = error, None
                 self._first.set()
                 await asyncio.sleep(_ASK_AGAIN)
+            except Exception:  # an answer that cannot be read: as if the agent were away
+                _log.exception("the agent's answer cannot be read")
+                await asyncio.sleep(_ASK_AGAIN)
+
+    def _tell(self, context: X509Context) -> None:
+        try:
+            if self._on_change is not None:
+                self._on_change(context)
+        except Exception:  # the program's own: it must not end the stream, or the identity would never be renewed
+            _log.exception("what was to be called on a change of the identity failed")
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

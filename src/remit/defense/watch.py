@@ -96,8 +96,11 @@ class Watch:
                 while True:
                     await self._follow(await _drain(queue))
             finally:
-                again.cancel()
-                await asyncio.gather(again, return_exceptions=True)
+                # The intents stand: whoever starts next carries them out.
+                ending = (again, *self._running)
+                for each in ending:
+                    each.cancel()
+                await asyncio.gather(*ending, return_exceptions=True)
 
     async def _follow(self, events: Sequence[Event]) -> None:
         try:

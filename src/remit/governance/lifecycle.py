@@ -109,7 +109,11 @@ def require_reason(reason: str) -> str:
     """The reason, stripped; `Rejected` (`governance.reason.missing`) when there is none or too much of it."""
     text = reason.strip()
     if not text or len(text) > _MAX_REASON:
-        raise Rejected("governance.reason.missing", f"a reason of 1–{_MAX_REASON} characters is needed")
+        raise Rejected(
+            "governance.reason.missing",
+            f"a reason of 1–{_MAX_REASON} characters is needed",
+            next_step="say why: `--reason TEXT`",
+        )
     return text
 
 

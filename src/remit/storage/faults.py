@@ -18,7 +18,7 @@ def translated() -> Iterator[None]:
         yield
     except exc.DBAPIError as error:
         raise _meaning(str(error.orig)) from None
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, exc.TimeoutError) as error:  # the last: no connection came free
         raise Unavailable(
             "storage.database.unreachable",
             f"the database does not answer: {error}",

@@ -7,13 +7,15 @@ stopping when the page is full. Which of the two it is, the bounded count says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, func, literal_column, or_, select
+from sqlalchemy import Column, Connection, Select, String, func, literal, literal_column, or_, select, tuple_
 
 from remit.inventory.records import COUNTED, SORTABLE, IdentityFilter, IdentityRecord
 from remit.storage.inventory_codec import identity_of
 from remit.storage.inventory_search import FEW, MANY, Found, among, by_shelf, candidates, sample
+from remit.storage.inventory_trigrams import holding, plan_each
 from remit.storage.schema.inventory import (
     inventory_alias,
     inventory_credential,
@@ -30,6 +32,12 @@ _SPARSE = 2_000
 _MANY_OF_ONE = 100_000
 _WALKED = 8
 """So many rows are passed on a walk in the time in which one candidate is read."""
+_SORTED = COUNTED
+"""Up to so many matches PostgreSQL sorts at once."""
+_PROBED = 10_000
+"""So many rows it passes on a walk before it sorts: a text that says the same as the order may be at its end."""
+_SAME = ("+ 0", "|| ''")
+"""What leaves a number, or a text, as it is."""
 _BY_VALUE = ("kind", "state", "system", "environment", "owner")
 _OF_WORDS = ("service", "autonomy")
 TIERS = ("0", "1", "2", "3")
@@ -40,11 +48,18 @@ def list_identities(conn: Connection, wanted: IdentityFilter) -> tuple[list[Iden
     """One page, and how many there are (see `IdentityFilter`)."""
     if "\0" in wanted.text:
         return [], 0  # no row can hold it
+    if wanted.text and conn.dialect.name == "postgresql":
+        ids, total = _held(conn, wanted)
+        return _records(conn, ids), total
     found = candidates(conn, wanted.text) if wanted.text else None
     ids, total = _listed(conn, wanted) if found is None else _searched(conn, wanted, found)
+    return _records(conn, ids), total
+
+
+def _records(conn: Connection, ids: list[str]) -> list[IdentityRecord]:
     rows = conn.execute(select(_TABLE).where(_TABLE.c.id.in_(ids)))
     records = {row.id: identity_of(row._asdict()) for row in rows}
-    return [records[each] for each in ids], total
+    return [records[each] for each in ids]
 
 
 def _listed(conn: Connection, wanted: IdentityFilter) -> tuple[list[str], int]:
@@ -96,6 +111,44 @@ def _searched(conn: Connection, wanted: IdentityFilter, found: Found) -> tuple[l
     if last * everybody // matching > sorting or _far(conn, wanted, found, sorting):
         return _few(conn, wanted, [among(found, look_up=True), *where[1:]] if lead is None else where), total
     return _walk(conn, wanted, [among(found, look_up=False)]), total
+
+
+def _held(conn: Connection, wanted: IdentityFilter) -> tuple[list[str], int]:
+    """The page of a text on PostgreSQL, which chooses by itself how to find it.
+
+    Many matches lie close in most orders: they are walked to, but not far. Else all are found, then sorted.
+    """
+    plan_each(conn)
+    asked, rest = [holding(wanted.text)], replace(wanted, text="")
+    if "\n" in wanted.text:
+        asked.append(_in_a_column(wanted.text))
+    where = [*asked, *conditions(rest)]
+    total = _counted(conn, where, COUNTED + 1)
+    if total > _SORTED and not wanted.include_gone:
+        last = wanted.offset + wanted.limit
+        if last <= _PROBED and len(page := _near(conn, rest, where, last)) == last:
+            return page[wanted.offset :], total
+    column = _TABLE.c[_sort(wanted)]
+    # As no index has it: else the planner walks along one, and trusts its guess of how far.
+    hidden = f"{_TABLE.name}.{column.name} {_SAME[isinstance(column.type, String)]}"
+    order: Any = literal_column(hidden, column.type)
+    order = (order.desc() if wanted.descending else order.asc()).nulls_last()
+    query = select(_TABLE.c.id).where(*where).order_by(order, _by_id(wanted))
+    return [str(each) for each in conn.scalars(query.limit(wanted.limit).offset(wanted.offset))], total
+
+
+def _near(conn: Connection, wanted: IdentityFilter, where: list[Any], last: int) -> list[str]:
+    """The first `last` matches that have a value, or as many as the first rows of the order hold."""
+    column = _TABLE.c[_sort(wanted)]
+    order = [column.desc() if wanted.descending else column.asc(), _by_id(wanted)]
+    known = [*_seen(), column.is_not(None)]
+    end = conn.execute(select(column, _TABLE.c.id).where(*known).order_by(*order).offset(_PROBED).limit(1)).first()
+    if end is None:
+        return []
+    here, there = tuple_(column, _TABLE.c.id), tuple_(literal(end[0], column.type), literal(end[1]))
+    near = here >= there if wanted.descending else here <= there
+    query = select(_TABLE.c.id).where(*where, column.is_not(None), near).order_by(*order).limit(last)
+    return [str(each) for each in conn.scalars(query)]
 
 
 def _far(conn: Connection, wanted: IdentityFilter, found: Found, bound: int) -> bool:
@@ -273,8 +326,12 @@ def conditions(wanted: IdentityFilter, columns: Mapping[str, Any] | None = None)
         where.append(columns["id"].in_(shown))
     where += _members(wanted, columns["id"])
     if wanted.text:
-        where.append(or_(*(contains(table.c[column], wanted.text) for column in ("title", "name", "owner", "service"))))
+        where.append(_in_a_column(wanted.text))
     return where
+
+
+def _in_a_column(text: str) -> Any:
+    return or_(*(contains(_TABLE.c[column], text) for column in ("title", "name", "owner", "service")))
 
 
 def _seen() -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -18,6 +18,7 @@ from remit.storage.unit import TierOf, Unit, as_the_row_says
 
 T = TypeVar("T")
 _ATTEMPTS = 5
+_END_SECONDS = 10.0
 _RETRY = ("40001", "40P01", "23505")
 """Serialisation failure, deadlock, and a key that another command made meanwhile: it runs again, and sees it."""
 
@@ -40,6 +41,7 @@ class PostgresStore:
                 "PostgreSQL needs the driver asyncpg",
                 next_step="install `remit[postgres]`",
             ) from None
+        self._writing: set[asyncio.Task[Any]] = set()
         driver_url = url.replace("postgresql://", "postgresql+asyncpg://", 1)
         self._engine: AsyncEngine = create_async_engine(
             driver_url, pool_size=8, max_overflow=0, pool_pre_ping=True, hide_parameters=True
@@ -47,6 +49,7 @@ class PostgresStore:
 
     async def migrate(self) -> None:
         """Bring the schema to this program's version, one node at a time."""
+        from remit.storage.inventory_trigrams import prepare
         from remit.storage.migrate import upgrade
 
         def run(conn: Connection) -> None:
@@ -54,6 +57,7 @@ class PostgresStore:
             conn.commit()
             try:
                 upgrade(conn)
+                prepare(conn)
             finally:
                 conn.execute(text("SELECT pg_advisory_unlock(1380273481)"))
                 conn.commit()
@@ -63,20 +67,31 @@ class PostgresStore:
                 await conn.run_sync(run)
 
     async def write(self, work: Callable[[Unit], T]) -> T:
-        """Run `work` in a transaction, again where another came in between; returns after the commit."""
+        """Run `work` in a transaction, again where another came in between; returns after the commit.
+
+        A caller that goes away takes nothing back: what was begun is finished and published, as on SQLite.
+        """
+        writing = asyncio.create_task(self._write_to_its_end(work))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        return await asyncio.shield(writing)
+
+    async def _write_to_its_end(self, work: Callable[[Unit], T]) -> T:
+        with translated():
+            result, events = await self._write_again(work)
+        if events:
+            self._published(events)
+        return result
+
+    async def _write_again(self, work: Callable[[Unit], T]) -> tuple[T, list[Event]]:
         for attempt in range(_ATTEMPTS):
             try:
-                result, events = await self._write_once(work)
+                return await self._write_once(work)
             except exc.DBAPIError as error:
                 state = getattr(error.orig, "sqlstate", "")
                 if state not in _RETRY or attempt == _ATTEMPTS - 1:
-                    with translated():
-                        raise
+                    raise
                 await asyncio.sleep(0.005 * 2**attempt)
-            else:
-                if events:
-                    self._published(events)
-                return result
         raise AssertionError("unreachable")
 
     async def _write_once(self, work: Callable[[Unit], T]) -> tuple[T, list[Event]]:
@@ -102,5 +117,10 @@ class PostgresStore:
                 return await conn.run_sync(run)
 
     async def close(self) -> None:
-        """Close the pool."""
+        """Finish what is being written, within ten seconds, and close the pool."""
+        if self._writing:
+            _, left = await asyncio.wait(self._writing, timeout=_END_SECONDS)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
         await self._engine.dispose()

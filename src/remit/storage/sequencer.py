@@ -17,6 +17,7 @@ from remit.kernel.clock import Clock
 from remit.kernel.errors import RemitError
 from remit.ledger.checkpoint import Checkpoint
 from remit.ledger.directory import TileDirectory
+from remit.ledger.disk import disk_errors
 from remit.ledger.note import Ed25519Signer
 from remit.storage.database import Database
 
@@ -134,5 +135,6 @@ class Sequencer:
     async def _keep_head(self) -> None:
         checkpoint = self.directory.checkpoint
         now: datetime = self._clock.now()
-        note = (self._path / "checkpoint").read_bytes()
+        with disk_errors("read its checkpoint"):
+            note = (self._path / "checkpoint").read_bytes()
         await self._store.write(lambda unit: unit.ledger.keep_head(checkpoint.size, now, note))

@@ -97,7 +97,10 @@ class SqliteStore:
 
     def _read(self, query: Callable[[Unit], T]) -> T:
         with translated(), self._reader_engine.connect() as conn, conn.begin():
-            return query(Unit(lambda: conn, self._clock.now(), read_only=True, tier_of=self.tier_of))
+            try:
+                return query(Unit(lambda: conn, self._clock.now(), read_only=True, tier_of=self.tier_of))
+            except StopIteration as error:
+                raise _exhausted() from error
 
     def _write_loop(self) -> None:
         while (first := self._jobs.get()) is not None:
@@ -160,7 +163,7 @@ class SqliteStore:
             with translated():
                 result = job.work(unit)
         except BaseException as error:
-            job.error = error
+            job.error = _exhausted() if isinstance(error, StopIteration) else error
             if not raw.in_transaction:
                 # A full or failing disk may make SQLite undo the whole group: then nobody in it was served.
                 raise Unavailable(
@@ -178,6 +181,11 @@ class SqliteStore:
         leaves.extend(unit.leaves)
         bodies.update(unit.bodies)
         job.result = result
+
+
+def _exhausted() -> RuntimeError:
+    """A bug of a command: a future takes no `StopIteration`, so that its caller, and its group, would wait for ever."""
+    return RuntimeError("a command ran out of an iterator")
 
 
 def _answer(group: list[_Job]) -> None:

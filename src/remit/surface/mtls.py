@@ -100,7 +100,7 @@ class MutualTls:
                 seen = trust.version
                 await self._refresh()
                 pause = self._until_renewal()
-            except RemitError as error:
+            except (RemitError, OSError) as error:  # no descriptor is free, or OpenSSL takes not what it is given
                 _log.warning("the certificate of the mTLS listener cannot be renewed: %s", error)
                 pause = _AGAIN_SECONDS
             # Not `wait_for`: before Python 3.12 it loses a cancellation that comes together with the change.
@@ -115,11 +115,14 @@ class MutualTls:
     async def _refresh(self) -> None:
         """Make the context anew when our certificate is due, or the roots are others."""
         roots = tuple(dict.fromkeys(root for bundle in _bundles(self._control) for root in bundle.x509_roots))
-        if self._svid is None or self._key is None or self._is_due(self._svid):
-            self._key, self._svid = await self._issue()
+        key, svid = self._key, self._svid
+        if svid is None or key is None or self._is_due(svid):
+            key, svid = await self._issue()
         elif roots == self._roots:
             return
-        self._current, self._roots = _server_context(self._svid, self._key, roots), roots
+        self._current = _server_context(svid, key, roots)
+        # Only now: what was issued and is not in use would pass for fresh.
+        self._key, self._svid, self._roots = key, svid, roots
 
     def _is_due(self, svid: X509Svid) -> bool:
         state = next((one.state for one in self._control.trust.authorities() if one.id == svid.authority), None)

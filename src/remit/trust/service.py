@@ -127,7 +127,10 @@ class TrustService:
 
     async def tend(self) -> None:
         """Rotate and retire authorities as their schedule has it."""
-        if await self._keeper.tend():
+        before = self._keeper.keyring
+        changed, now = await self._keeper.tend(), self._keeper.keyring
+        # A verb may have failed between its change and its reading: then this reading is the one that shows it.
+        if changed or (now.authorities, now.bundle) != (before.authorities, before.bundle):
             self.wake()
 
     @property

@@ -22,6 +22,7 @@ async def examine_control(control: ControlPlane) -> list[dict[str, str]]:
     found += _ledger(control)
     found += _workers(control)
     found += _boundary(control)
+    found += await _search(control)
     found += await _policies(control)
     what = "state, owner, tier or purpose"
     disputed = [f"{what} of `{each}` was changed in the database" for each in control.standing.disputed[:20]]
@@ -80,6 +81,16 @@ def _boundary(control: ControlPlane) -> list[dict[str, str]]:
     if notice:
         return [line("fail", "people and machines are apart (A7)", notice, "run Remit under a user of its own")]
     return [line("pass", "people and machines are apart (A7)", f"Remit runs as uid {os.geteuid()}")]
+
+
+async def _search(control: ControlPlane) -> list[dict[str, str]]:
+    """What PostgreSQL lacks for its index of texts. Without it all is found, and slowly."""
+    from remit.storage.inventory_trigrams import missing
+
+    lacking = await control.store.read(lambda unit: missing(unit.conn))
+    if lacking is None:
+        return []
+    return [line("fail", "the registry is searched by an index", lacking.detail, lacking.next_step)]
 
 
 def _federation(control: ControlPlane) -> list[dict[str, str]]:

@@ -334,12 +334,12 @@ class ControlPlane:
         async def supervise() -> None:
             try:
                 await work()
-            except asyncio.CancelledError:
-                raise
             except BaseException as error:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
                 _log.exception("%s stopped", what)
-                if not self._failed.done():
-                    self._failed.set_exception(error)
+                if not self._failed.done():  # a driver that is cut off cancels who waits for it: the loop is gone too
+                    self._failed.set_exception(error if isinstance(error, Exception) else RuntimeError(what))
 
         self._background.append(asyncio.create_task(supervise(), name=f"remit-{what}"))
 

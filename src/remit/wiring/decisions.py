@@ -44,6 +44,7 @@ class Decisions:
         self._node = node
         self._log: SegmentLog | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
         self._folder: Path | None = None
         self._tails: dict[str, SegmentTail] = {}
 
@@ -153,9 +154,9 @@ class Decisions:
     async def close(self) -> None:
         """Write and batch what is left."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # Not cancelled: a batch that is being committed would be entered again.
+            self._ending.set()
+            await self._task
             self._task = None
         if self._log is not None:
             with contextlib.suppress(RemitError):
@@ -165,12 +166,16 @@ class Decisions:
             self._log = None
 
     async def _batch_forever(self) -> None:
-        while True:
-            await asyncio.sleep(_BATCH_SECONDS)
+        while not self._ending.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_BATCH_SECONDS):
+                    await self._ending.wait()
             try:
                 await self._batch()
             except RemitError as error:
                 _log.warning("a batch of decisions is not in the ledger yet: %s", error)
+            except Exception:  # a supervisor: the batch stays taken, and is entered later
+                _log.exception("a batch of decisions is not in the ledger yet")
 
     async def _batch(self) -> None:
         while (batch := await asyncio.to_thread(self.log.take_batch)) is not None:

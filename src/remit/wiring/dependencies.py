@@ -348,7 +348,8 @@ def _blind_sources(sources: Iterable[SourceRecord], now: datetime, found: _Found
         elif now - finished > _OLD:
             found.blind.append(f"{each.connector} {each.instance[:100]} was last read {finished:%Y-%m-%d}")
         if each.skipped:
-            found.blind.append(f"{each.connector} {each.instance[:100]}: {len(each.skipped)} things could not be seen")
+            things = "1 thing" if len(each.skipped) == 1 else f"{len(each.skipped)} things"
+            found.blind.append(f"{each.connector} {each.instance[:60]} {each.scope[:100]}: {things} could not be seen")
 
 
 def _whom_to_ask(unit: Any, record: IdentityRecord, found: _Found) -> None:

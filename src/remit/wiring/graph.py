@@ -70,8 +70,8 @@ class Graphs:
                 self._graph = await asyncio.to_thread(self._mirror.graph)
             return self._graph
 
-    async def at(self, moment: datetime) -> AccessGraph:
-        """The access graph as it was at `moment`, our own grants and leases of then in it; not kept.
+    async def at(self, moment: datetime, own: OwnEdges | None = None) -> AccessGraph:
+        """The access graph as it was at `moment`, our own grants and leases of then in it (`own`, once read); not kept.
 
         A name that has come to mean another identity since means the one of now. Before the registry began there is
         nothing.
@@ -80,16 +80,16 @@ class Graphs:
 
         def work(unit: Any) -> tuple[Mirror, OwnEdges | None]:
             mirror = Mirror.read_past(unit.inventory, moment)
-            if not unit.ledger.size_at(moment):
-                return mirror, None
+            if own is not None or not unit.ledger.size_at(moment):
+                return mirror, own
             return mirror, own_access(past_records(unit, instance, moment), unit.inventory.resolve)
 
         def build() -> AccessGraph:
-            if own is not None:
-                mirror.stand_beside(own.nodes(), chain(own.edges(), join_subjects(mirror.mentioned)))
+            if beside is not None:
+                mirror.stand_beside(beside.nodes(), chain(beside.edges(), join_subjects(mirror.mentioned)))
             return mirror.graph()
 
-        mirror, own = await self._control.store.read(work)
+        mirror, beside = await self._control.store.read(work)
         return await asyncio.to_thread(build)
 
     async def node(self, given: str, graph: AccessGraph | None = None) -> str:
@@ -121,8 +121,11 @@ class Graphs:
         return None if self._view is None else self._view.radius(name)
 
     def resources_reached(self, identity: str) -> int | None:
-        """How many resources an identity reaches, as last counted; `None` where it is not known."""
-        return None if self._view is None else self._view.resources(identity)
+        """How many resources an identity reaches, as decisions were told; `None` where it is not known.
+
+        Not as last counted: a number read ahead of its telling would never be corrected.
+        """
+        return None if self._told is None else self._told.resources(identity)
 
     async def top(self, number: int = 20) -> list[tuple[Node, Radius]]:
         """The identities that reach most, by score."""
@@ -147,10 +150,12 @@ class Graphs:
             try:
                 async with self._lock:
                     await self._settle()
-                    feed.remeasure(await asyncio.to_thread(self._moved))
+                    moved = await asyncio.to_thread(self._moved)
                     self._told = self._view
+                    feed.remeasure(moved)
             except RemitError as error:
                 _log.warning("the access graph is not counted: %s", error)
+                self._wake.set()  # no change needs to come for it to be tried again
             took = time.monotonic() - began
             await self._wake.wait()
             # More is coming while a source is read: it is counted together, and what is costly less often.

@@ -305,7 +305,8 @@ class Intents:
         if live is None or not isinstance(at, int) or self._control.clock.now().timestamp() - at < _FRESH_SECONDS:
             return
         agents, found = await look()
-        live.proven[server] = dict(found) if live.intent.agent in agents else {}
+        if live.proven.get(server) is proven:  # another gateway may have attached: of its process it says nothing
+            live.proven[server] = dict(found) if live.intent.agent in agents else {}
 
     def permitted(
         self, intent_id: str, server: str, shown: Sequence[tuple[str, str]], *, gateway: str, agent: str = ""

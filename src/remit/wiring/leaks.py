@@ -161,8 +161,10 @@ class Leaks:
                     _log.warning("leaks are looked at later: %s", error)
                 await asyncio.sleep(_EVERY.total_seconds())
         finally:
-            for task in [*self._driving.values()]:
+            driving = [*self._driving.values()]
+            for task in driving:
                 task.cancel()
+            await asyncio.gather(*driving, return_exceptions=True)
 
     async def _round(self) -> None:
         store, now = self._control.store, self._control.clock.now()

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from remit.access.edges import WORKS, OwnEdges, OwnRecords, own_access
 from remit.access.leases.model import HeldLease, LeaseFilter
-from remit.access.model import GrantState, LeaseState, Target
-from remit.access.past import PastGrant, PastLease, Told, by_subject, grant_then, lease_then, targets_then
+from remit.access.model import GrantState, LeaseState
+from remit.access.past import (
+    GRANTS,
+    LEASES,
+    TARGETS,
+    PastGrant,
+    PastLease,
+    Told,
+    by_subject,
+    grant_then,
+    lease_then,
+    targets_then,
+)
 from remit.trust.model import Entry, Selector
 from remit.trust.spiffe import SpiffeId
 
@@ -55,37 +66,31 @@ def own_records(unit: Any, instance: str) -> OwnRecords:
 
 def past_records(unit: Any, instance: str, at: datetime) -> OwnRecords:
     """What was of our own at a past moment, by the ledger; a secret counts since its last rotation."""
-    size = unit.ledger.size_at(at)
-    entries = unit.ledger.latest(MOST_ENTRIES, before=size, type_prefix="trust.entry.")
+    entries = list(_entries_then(unit.past.told(("trust.entry.created", "trust.entry.removed"), until=at)))
     return OwnRecords(
         instance=instance,
-        targets=tuple(targets_of(unit, at, size).values()),
+        targets=tuple(targets_then(unit.past.told(TARGETS, until=at), at).values()),
         leases=tuple(_as_live(each) for each in past_leases(unit, at)),
         grants=tuple(replace(each.grant, expires=each.until) for each in past_grants(unit, at)),
         secrets=tuple(each for each in unit.secrets.all() if each.changed <= at),
-        entries=tuple(_entries_then(entries, at)),
+        entries=tuple(entries[-MOST_ENTRIES:]),
     )
 
 
-def past_grants(unit: Any, at: datetime, identity: str = "") -> list[PastGrant]:
+def past_grants(unit: Any, at: datetime, identities: Collection[str] = ()) -> list[PastGrant]:
     """The grants that were in force at a moment, the newest first."""
-    rows = unit.past.grants(at, identity=identity, limit=MOST_GRANTS)
-    told = by_subject(unit.past.entries([each.grant.id for each in rows], "access.grant."))
+    rows = unit.past.grants(at, identities=identities, limit=MOST_GRANTS)
+    told = by_subject(unit.past.told(GRANTS, subjects=[each.grant.id for each in rows]))
     found = (grant_then(each, told.get(each.grant.id, ()), at) for each in rows)
     return [each for each in found if each is not None]
 
 
-def past_leases(unit: Any, at: datetime, identity: str = "") -> list[PastLease]:
+def past_leases(unit: Any, at: datetime, identities: Collection[str] = ()) -> list[PastLease]:
     """The leases whose credentials admitted at a moment, the newest first."""
-    rows = unit.past.leases(at, identity=identity, limit=MOST_LEASES)
-    told = by_subject(unit.past.entries([each.id for each in rows], "access.lease."))
+    rows = unit.past.leases(at, identities=identities, limit=MOST_LEASES)
+    told = by_subject(unit.past.told(LEASES, subjects=[each.id for each in rows]))
     found = (lease_then(each, told.get(each.id, ()), at) for each in rows)
-    return [each for each in found if each is not None]
-
-
-def targets_of(unit: Any, at: datetime, size: int) -> dict[str, Target]:
-    """The targets of a moment, by name; `size` is the ledger's then."""
-    return targets_then(unit.ledger.latest(MOST_ENTRIES, before=size, type_prefix="access.target."), at)
+    return [each for each in found if each and (not identities or each.held.lease.identity in identities)]
 
 
 def _as_live(past: PastLease) -> HeldLease:
@@ -93,13 +98,14 @@ def _as_live(past: PastLease) -> HeldLease:
     return replace(past.held, lease=replace(past.held.lease, state=state))
 
 
-def _entries_then(told: Sequence[Told], at: datetime) -> Iterator[Entry]:
+def _entries_then(told: Sequence[Told]) -> Iterator[Entry]:
     known: dict[str, Told] = {}
     for each in sorted(told, key=lambda entry: entry.leaf_index):
-        if each.time <= at and each.type == "trust.entry.created":
-            known[str(each.data["id"])] = each
-        elif each.time <= at and each.type == "trust.entry.removed":
-            known.pop(str(each.data["id"]), None)
+        data = each.data
+        if each.type == "trust.entry.created":
+            known[str(data["id"])] = each
+        else:
+            known.pop(str(data["id"]), None)
     for each in known.values():
         data = each.data
         yield Entry(

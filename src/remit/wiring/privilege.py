@@ -63,6 +63,7 @@ class Privilege:
                 await self.observe()
             except RemitError as error:
                 _log.warning("standing privilege is not measured now: %s", error)
+                self._found.set()
 
 
 def _observe(unit: Any, rights: Sequence[Right]) -> None:

@@ -407,7 +407,10 @@ class Rightsizing:
         """Look every ten seconds until cancelled."""
         while True:
             await asyncio.sleep(_SECONDS)
-            await self.look()
+            try:
+                await self.look()
+            except RemitError as error:
+                _log.warning("right-sizing is looked at later: %s", error)
 
     async def look(self) -> None:
         """Go on with what was interrupted, end canaries, and take back what refuses."""

@@ -36,7 +36,10 @@ class ActivitySampler:
             except RemitError as error:
                 _log.warning("sampling is put off: %s", error)
                 continue
-            await asyncio.gather(*(self._sample(name, busy=name in live) for name in names))
+            samples = (self._sample(name, busy=name in live) for name in names)
+            for ended in await asyncio.gather(*samples, return_exceptions=True):
+                if isinstance(ended, BaseException):  # what one broker's driver does ends no other's sampling
+                    _log.warning("a sample broke: %s", type(ended).__name__)
 
     async def _live_targets(self) -> set[str]:
         held = await self._control.store.read(lambda unit: unit.access.leases(LeaseFilter(states=LIVE), limit=1000))

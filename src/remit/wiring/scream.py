@@ -142,7 +142,10 @@ class Screams:
         """Look twice a second until cancelled; then let go of everything that this process holds."""
         try:
             while True:
-                await self.look()
+                try:
+                    await self.look()
+                except RemitError as error:
+                    _log.warning("scream tests are looked at later: %s", error)
                 await asyncio.sleep(_SECONDS)
         finally:
             # No await may be lost here: what cannot be restored now is by the target, or by the next start.

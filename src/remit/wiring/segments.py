@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -245,13 +245,7 @@ class Segments:
         """Put back what was broken off, and let rules follow, until cancelled."""
         async with self._control.bus.subscribe() as queue:
             while True:
-                try:
-                    await self._recover()
-                    await self._note_followers()
-                    for target in sorted(self._following):
-                        await self.refresh(target)
-                except RemitError as error:
-                    _log.warning("network rules are put off: %s", error)
+                await self.look()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_EVERY):
                         while not _moves(await queue.get()):
@@ -259,6 +253,13 @@ class Segments:
                 await asyncio.sleep(_BATCH)
                 while not queue.empty():
                     queue.get_nowait()
+
+    async def look(self) -> None:
+        """Put back what was broken off, and let rules follow; a target that is away holds up no other."""
+        await _surely(self._recover())
+        await _surely(self._note_followers())
+        for target in sorted(self._following):
+            await _surely(self.refresh(target))
 
     async def settle(self, target: str) -> None:
         """Return when the rules of a target follow what is committed, or after 5 s: a mint comes next."""
@@ -286,7 +287,7 @@ class Segments:
         async with self._alone():
             for one in (await self.state())[0]:
                 if not one.settled:
-                    await self._undo(one, None, "Remit stopped while it was being applied")
+                    await _surely(self._undo(one, None, "Remit stopped while it was being applied"))
 
     async def _note_followers(self) -> None:
         self._following = frozenset(one.target for one in (await self.state())[0] if one.follow)
@@ -361,6 +362,13 @@ class _Alone:
     async def __aexit__(self, *why: object) -> None:
         self._of._busy = None
         self._of._lock.release()
+
+
+async def _surely(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except RemitError as error:
+        _log.warning("network rules are put off: %s", error)
 
 
 def _kept(what: str, same: bool, why: str) -> Check:

@@ -105,15 +105,12 @@ class StepUps:
             "attestor": evidence.attestor, "evidence": evidence.digest, "at": rfc3339(now), **told,
             "signature": control.keys.sign(SIGNED_AS, told),
         }  # fmt: skip
-        # Known before it is committed, and told after: the event wakes the feed, which then carries it.
+        await control.store.write(
+            lambda unit: unit.record(STEPPED_UP, actor=str(svid.spiffe_id), subject=identity, data=data)
+        )
+        # Known once it is committed; the event may have woken the feed before.
         self._keep(str(told["key"]), seconds)
-        try:
-            await control.store.write(
-                lambda unit: unit.record(STEPPED_UP, actor=str(svid.spiffe_id), subject=identity, data=data)
-            )
-        except BaseException:
-            self._moments.pop(str(told["key"]), None)
-            raise
+        self._feed.remeasure(())
         await self._feed.settle()
         return seconds
 

@@ -104,14 +104,16 @@ class WordJournal:
     def note_words(self, identity: str, data: Mapping[str, Any]) -> None:
         self.revision += 1
         said = data["words"]
-        known = self._words.setdefault(identity, {})
+        known = dict(self._words.get(identity, {}))  # threads that read go on with the words of before
         if isinstance(said, Mapping):
             known.update({field: _word(str(value), data) for field, value in said.items() if field in LENGTHS})
         else:
             for field in said:
                 known.pop(field, None)
-        if not known:
-            del self._words[identity]
+        if known:
+            self._words[identity] = known
+        else:
+            self._words.pop(identity, None)
 
     def merge(self, younger: str, older: str) -> None:
         """No word was about both: a tier that protects less than tier 1 has to be said again."""

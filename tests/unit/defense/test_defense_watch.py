@@ -206,3 +206,30 @@ def test_a_proof_that_comes_late_ends_the_clock(scene: Any) -> None:
     scene.containment.held["id_1"] = []
     asyncio.run(follow(scene, bus_event(scene, "access.lease.revoked", identity="id_1")))
     assert scene.unit.defense.incident(detection.incident).time_to_contain == timedelta(seconds=12)
+
+
+def test_a_response_that_is_under_way_is_let_go_before_the_watch_has_ended(scene: Any) -> None:
+    begun, responses = asyncio.Event(), []
+
+    async def carry_out(response: str) -> None:
+        responses.append(asyncio.current_task())
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(100):  # a connection is being closed
+                await asyncio.sleep(0)
+
+    async def run() -> None:
+        scene.identity()
+        scene.lease()
+        scene.responder.carry_out = carry_out
+        watching = asyncio.create_task(scene.watch.run(LocalBus()))
+        await asyncio.sleep(0)
+        await scene.watch.observe([rogue(scene)])
+        await begun.wait()
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        assert all(one.done() for one in responses)
+
+    asyncio.run(run())

@@ -22,6 +22,13 @@ async def attempt(what: str, verb: Verb) -> bool:
     except RemitError as error:
         _log.warning("%s: %s", what, error)
         return False
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Not us: a driver that was cut off in the middle cancels what it waited for.
+        _log.warning("%s was broken off", what)
+        return False
     except Exception:  # a supervisor: one failed beat must not stop the heart
         _log.exception("%s failed", what)
         return False

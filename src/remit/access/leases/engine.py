@@ -237,7 +237,9 @@ class LeaseEngine:
             settings = await self._minter.mint(asked, secret_of, reached, until=order.grant.expires)
             active = await self._issuing.activate(list(run.leases.values()))
             run.leases.update({held.id: held for held in active})
-            if order.changes != self._changes:
+            known = order.changes
+            while known != self._changes:  # one may be announced while it is asked about another
+                known = self._changes
                 await self._renewal.recheck(list(run.leases.values()))
             if len(run.leases) < len(order.plans):
                 raise withdrawn_meanwhile()

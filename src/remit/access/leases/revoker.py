@@ -58,6 +58,7 @@ class Revoker:
         self._on_absent = on_absent
         self._lanes: dict[str, Lane] = {}
         self._settled: dict[str, asyncio.Future[None]] = {}
+        self._closed = False
 
     def enqueue(self, held_leases: Iterable[HeldLease], after: Callable[[str], asyncio.Future[None] | None]) -> None:
         """Revoke each as soon as possible, but not before the future that `after` gives for it (a mint under way)."""
@@ -65,10 +66,10 @@ class Revoker:
             self._settled.setdefault(held.id, asyncio.get_running_loop().create_future())
             minting = after(held.id)
             if minting is None:
-                self._lane(held.lease.target).put([held])
+                self._put(held)
             else:
                 # Revoking beside a mint could look before it lands.
-                minting.add_done_callback(lambda _, held=held: self._lane(held.lease.target).put([held]))  # type: ignore[misc]
+                minting.add_done_callback(lambda _, held=held: self._put(held))  # type: ignore[misc]
 
     def holds(self, held: HeldLease) -> bool:
         """Whether the lease is queued, being revoked, or waiting for its next attempt."""
@@ -81,8 +82,13 @@ class Revoker:
             await asyncio.wait(pending, timeout=at_most.total_seconds())
 
     async def close(self) -> None:
-        for lane in self._lanes.values():
+        self._closed = True
+        for lane in tuple(self._lanes.values()):  # whoever looks into one meanwhile makes it
             await lane.close()
+
+    def _put(self, held: HeldLease) -> None:
+        if not self._closed:  # what comes later stays in the database for the next engine
+            self._lane(held.lease.target).put([held])
 
     def _lane(self, target: str) -> Lane:
         if target not in self._lanes:

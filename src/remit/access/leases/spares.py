@@ -135,9 +135,13 @@ class Spares:
         missing = broker.spares - len(self._shelves.setdefault(shelf, deque()))
         while missing > 0:
             made = [self._make(shelf, broker) for _ in range(min(missing, _AT_ONCE))]
-            ready = [held for held in await asyncio.gather(*made) if held is not None]
+            answers = await asyncio.gather(*made, return_exceptions=True)
+            # Those that are made are kept, whatever became of the others.
+            ready = [held for held in answers if isinstance(held, HeldLease)]
             self._shelves[shelf].extend(ready)
             self._under_way.difference_update(held.id for held in ready)
+            if error := next((each for each in answers if isinstance(each, BaseException)), None):
+                raise error
             if len(ready) < len(made):
                 return  # what failed is withdrawn; the next round tries again
             missing -= len(ready)
@@ -158,6 +162,9 @@ class Spares:
         except (RemitError, TimeoutError) as error:
             _log.warning("a spare for the target %s could not be made: %s", shelf.target, error)
             spare = None
+        except BaseException:
+            self._under_way.discard(held.id)  # the engine picks it up by its row
+            raise
         if spare is None:
             self._under_way.discard(held.id)
             await self._withdraw([held.id], "a spare that could not be made")

@@ -139,6 +139,9 @@ class Journal:
                 if all(future is None for _, future in self._waiting) and not self._closed:
                     self._lock.wait(_LAG_SECONDS)
                 group, self._waiting = self._waiting, []
+            # From here on nobody cancels: who goes away between a look and an answer would end this thread.
+            group = [(record, future if future and future.set_running_or_notify_cancel() else None)
+                     for record, future in group]  # fmt: skip
             try:
                 self._write([record for record, _ in group], any(future is not None for _, future in group))
             except OSError as error:
@@ -147,7 +150,7 @@ class Journal:
                 continue
             self._failing = False
             for _, future in group:
-                if future is not None and not future.cancelled():
+                if future is not None:
                     future.set_result(None)
 
     def _write(self, records: list[bytes], sync: bool) -> None:
@@ -174,7 +177,7 @@ class Journal:
         for _, future in group:
             if future is None:
                 self.lost += 1
-            elif not future.cancelled():
+            else:
                 future.set_exception(_unwritable(error))
 
     # Files.

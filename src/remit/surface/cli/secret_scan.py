@@ -266,7 +266,8 @@ def _print(listed: list[Listed], skipped: list[Skipped], excused: int, format: S
                 say(f"{plain(row['where'])}: asks to be ignored, but {plain(row['problem'])}")
     count = len({each.found.keyed for each in listed})
     unseen = sum(each.reason not in ("pruned", "not-supported") for each in skipped)
-    text = f"[bold]{count}[/bold] secrets in {len(listed)} places" if listed else "no secrets found"
+    secrets, places = "secret" if count == 1 else "secrets", "place" if len(listed) == 1 else "places"
+    text = f"[bold]{count}[/bold] {secrets} in {len(listed)} {places}" if listed else "no secrets found"
     text += f", {excused} excused for now" if excused else ""
     say(text + (f"; {unseen} things could not be read (--format json names them)" if unseen else ""))
     if listed:

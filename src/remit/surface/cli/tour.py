@@ -32,7 +32,7 @@ def run_tour(data: Path, *, tree: Path | None, listen: str | None, sample: bool 
 
     With `sample` the sample company of `remit demo graph` is written into `data` and read in the machine's stead.
     """
-    out = Console(stderr=True, highlight=False)
+    out = Console(stderr=True, highlight=False, emoji=False)
     trees = [tree] if tree is not None else [Path.cwd(), Path.home(), Path("/etc")]
     trees = [each for number, each in enumerate(trees) if not any(each.is_relative_to(t) for t in trees[:number])]
 
@@ -83,7 +83,9 @@ def _say_done(out: Console, tree: Path, done: dict[str, Any], connector: str) ->
         return
     out.print(
         f"[green]read[/green] {plain(tree)}: {done['identities']:,} identities, {facts.get('credential', 0):,} "
-        f"credentials, {facts.get('finding', 0):,} findings; {done['skipped']:,} things could not be seen"
+        f"credentials, {facts.get('finding', 0):,} findings; {done['skipped']:,} "
+        f"thing{'s' * (done['skipped'] != 1)} could not be seen",
+        soft_wrap=True,
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from remit.kernel.errors import NotFound, Rejected
+from remit.kernel.errors import Conflict, NotFound, Rejected
 from remit.surface.api.route import Call
 from remit.surface.api.routes.joins import moment_of
 from remit.surface.console.render import page
@@ -24,6 +24,6 @@ async def overview(surface: Surface, call: Call) -> Response:
         moment = moment_of(call) if at else None
         if of and moment is not None:
             found = await PastDesk(surface.control).look(of, moment)
-    except (NotFound, Rejected) as error:
+    except (Conflict, NotFound, Rejected) as error:
         wrong = error
     return page("past.html", here="/ledger-entries", of=of, at=at, p=found, wrong=wrong)

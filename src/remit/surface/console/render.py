@@ -43,6 +43,7 @@ def _environment() -> Environment:
     )
     environment.filters["ago"] = _ago
     environment.filters["iso"] = _iso
+    environment.filters["clock"] = _clock
     environment.filters["where"] = short_place
     environment.filters["words"] = _words
     return environment
@@ -71,6 +72,10 @@ def _moment(value: datetime | str) -> datetime:
 
 def _iso(value: datetime | str) -> str:
     return rfc3339(_moment(value))
+
+
+def _clock(value: datetime | str) -> str:
+    return f"{_moment(value).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _words(text: str) -> Markup:

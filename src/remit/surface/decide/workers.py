@@ -248,6 +248,7 @@ class Workers:
     async def _tick_forever(self) -> None:
         control, told, tick, before = self._control, 0.0, -1, time.monotonic()
         seen: object = None
+        failed: object = None
         certificate = self._changed()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
@@ -265,12 +266,23 @@ class Workers:
             if moved or clock - told >= _TICK_SECONDS:
                 self._stamp, told = self._stamp + moved, clock
                 self._tell(wire.Tick(self._stamp))
-            if self._changed() is not certificate:
-                certificate = self._changed()
-                secured = self._secured()
-                for slot in self.slots:
-                    if slot.channel is not None and secured is not None:
-                        _send_certificate(slot.channel, secured)
+            if (changed := self._changed()) is not certificate and self._hand_certificate(tried=changed is failed):
+                certificate = changed
+            else:
+                failed = changed
+
+    def _hand_certificate(self, *, tried: bool) -> bool:
+        """Whether all workers were sent the certificate that counts now; it is tried again where they were not."""
+        secured = self._secured()
+        try:
+            for slot in self.slots:
+                if slot.channel is not None and secured is not None:
+                    _send_certificate(slot.channel, secured)
+        except OSError as error:
+            if not tried:
+                _log.error("the workers keep the certificate of before for now: %s", error)
+            return False
+        return True
 
     def _end_silent(self, now: float, *, we_slept: bool) -> None:
         """A worker that hangs would keep the connections that the kernel gives it."""

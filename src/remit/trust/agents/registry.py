@@ -213,15 +213,18 @@ class AgentRegistry:
         if not old:
             return 0
 
-        def work(unit: AgentUnit) -> None:
-            for agent in old:
+        def work(unit: AgentUnit) -> list[Agent]:
+            # One may have come back since: what its row says now counts.
+            gone = [one for one in old if (now := unit.agents.agent(one.id)) is None or now.expires < before]
+            for agent in gone:
                 unit.agents.remove_agent(agent.id)
                 unit.record("trust.agent.forgotten", actor="system:trust", subject=agent.id, data={"name": agent.title})
+            return gone
 
-        await self._store.write(work)
-        for agent in old:
+        gone = await self._store.write(work)
+        for agent in gone:
             self._drop(agent)
-        return len(old)
+        return len(gone)
 
     async def _end(self, agent: Agent, state: AgentState, actor: str) -> Agent:
         if agent.state is state:

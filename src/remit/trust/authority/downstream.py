@@ -151,11 +151,7 @@ class Downstreams:
         """The registration of a peer. `Denied` (`trust.downstream.unknown`) when it has none."""
         found = await self._store.read(lambda unit: unit.downstreams.of(svid.spiffe_id))
         if found is None or not self._is_genuine(found):
-            raise Denied(
-                "trust.downstream.unknown",
-                f"`{svid.spiffe_id}` may not have an intermediate authority",
-                next_step="a person allows it: `remit downstream add SPIFFE-ID`",
-            )
+            raise _unknown(svid)
         return found
 
     async def mint(self, svid: PresentedSvid, request: bytes, lifetime: timedelta) -> tuple[bytes, ...]:
@@ -188,7 +184,15 @@ class Downstreams:
             now=now,
             lifetime=min(lifetime, allowed.lifetime, left),
         )
-        await self._store.write(lambda unit: _note(unit, made, allowed, keyring.x509_authority.id))
+
+        def work(unit: DownstreamUnit) -> None:
+            # It may have been withdrawn since it was looked up: then nothing is recorded, and nothing handed out.
+            known = unit.downstreams.of(svid.spiffe_id)
+            if known is None or known.id != allowed.id:
+                raise _unknown(svid)
+            _note(unit, made, allowed, keyring.x509_authority.id)
+
+        await self._store.write(work)
         authority = keyring.x509_authority
         return (made.public_bytes(Encoding.DER), authority.public, *authority.chain)
 
@@ -201,6 +205,14 @@ class Downstreams:
 
     def _is_genuine(self, downstream: Downstream) -> bool:
         return self._attester.verify(SIGNED_AS, downstream.as_json(), downstream.signature)
+
+
+def _unknown(svid: PresentedSvid) -> Denied:
+    return Denied(
+        "trust.downstream.unknown",
+        f"`{svid.spiffe_id}` may not have an intermediate authority",
+        next_step="a person allows it: `remit downstream add SPIFFE-ID`",
+    )
 
 
 def _check_depth(issuer: x509.Certificate) -> None:

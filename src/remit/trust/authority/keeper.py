@@ -9,6 +9,7 @@ signed last goes on to its own end, and `problems` says so.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -60,6 +61,7 @@ class AuthorityKeeper:
         self._maker = Maker(trust_domain, sealer=sealer, policy=policy, upstream=upstream, entropy=entropy)
         self._keyring: Keyring | None = None
         self._failures: dict[str, str] = {}
+        self._reloading = asyncio.Lock()
 
     @property
     def keyring(self) -> Keyring:
@@ -290,17 +292,19 @@ class AuthorityKeeper:
             active = [one for one in rows if one.state is AuthorityState.ACTIVE]
             return rows, {one.id: unit.trust.sealed_key(one.id) for one in active}, unit.trust.bundle_sequence()
 
-        rows, sealed, sequence = await self._store.read(query)
-        self._keyring = assemble(
-            rows,
-            [one for one in rows if self._is_genuine(one)],
-            sealed,
-            before=self._keyring,
-            sealer=self._sealer,
-            trust_domain=self._trust_domain,
-            sequence=sequence,
-            refresh_hint=self._policy.refresh_hint,
-        )
+        # One after the other: an older reading that came late would undo what a verb has done.
+        async with self._reloading:
+            rows, sealed, sequence = await self._store.read(query)
+            self._keyring = assemble(
+                rows,
+                [one for one in rows if self._is_genuine(one)],
+                sealed,
+                before=self._keyring,
+                sealer=self._sealer,
+                trust_domain=self._trust_domain,
+                sequence=sequence,
+                refresh_hint=self._policy.refresh_hint,
+            )
 
 
 def _prepared(authorities: Iterable[Authority], kind: AuthorityKind) -> list[Authority]:

@@ -65,6 +65,7 @@ class RevocationService:
         self._listed = -1
         self._signing = asyncio.Lock()
         self._telling: asyncio.Task[None] | None = None
+        self._untold = False
 
     async def open(self, kept: Iterable[tuple[Revocation, Sequence[Fallen]]] = ()) -> None:
         """Load what is revoked, and sign the lists.
@@ -196,12 +197,15 @@ class RevocationService:
 
     def _tell_soon(self) -> None:
         """One token fell: whoever asks us knows at once. The others are told together with what falls meanwhile."""
+        self._untold = True
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell_later(), name="remit-revocations-tell")
 
     async def _tell_later(self) -> None:
-        await asyncio.sleep(_TOGETHER)
-        await self._tell()
+        while self._untold:
+            await asyncio.sleep(_TOGETHER)
+            self._untold = False  # before it is told: what falls while lists are signed is told next
+            await self._tell()
 
     async def _tell(self) -> None:
         """Publish what is committed. A list that cannot be signed is tried again by `tend`."""

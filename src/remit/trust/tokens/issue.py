@@ -92,6 +92,9 @@ class TokenIssuer:
             issued = replace(issued, status=place_of(status))
         token = keys.signers[kind].sign(claims)
         await self._journal.commit(_deed(order, offer, grant, issued))
+        # What was revoked while the ledger was written is not handed out: no list of what fell names this token.
+        self._require_unblocked(order, grant)
+        self._require_unrevoked(grant, issued)
         return Answer(
             token=token,
             kind=kind,
@@ -140,7 +143,15 @@ class TokenIssuer:
     def _require_unblocked(self, order: Order, grant: TokenGrant) -> None:
         blocked = self._revocations.is_blocked(spiffe_id=grant.subject, identity=grant.identity, grant=grant.id)
         if blocked or any(self._revocations.is_blocked(spiffe_id=actor) for actor in grant.actors):
-            raise Denied("trust.token.revoked", "everything of this subject, or of who acts for it, is revoked")
+            raise _revoked()
+
+    def _require_unrevoked(self, grant: TokenGrant, issued: Issued) -> None:
+        asked, at = self._revocations.is_revoked, issued.issued
+        if asked(
+            id=issued.id, spiffe_id=issued.spiffe_id, identity=grant.identity, authority=issued.authority,
+            grant=grant.id, issued_at=at,
+        ) or any(asked(spiffe_id=actor, issued_at=at) for actor in grant.actors):  # fmt: skip
+            raise _revoked()
 
     def _claims(self, kind: TokenKind, offer: Offer, grant: TokenGrant, order: Order, token_id: str) -> dict[str, Json]:
         issuer, now = order.places.issuer, order.now
@@ -163,6 +174,10 @@ class TokenIssuer:
             issued=now,
             expires=offer.expires,
         )
+
+
+def _revoked() -> Denied:
+    return Denied("trust.token.revoked", "everything of this subject, or of who acts for it, is revoked")
 
 
 def _resource_kind(order: Order) -> str:

@@ -113,6 +113,7 @@ class TokenService:
         self._nonces = Nonces(nonce_key)
         self._require_nonce = require_nonce
         self._clients = ClientIndex()
+        self._refreshing = asyncio.Lock()
         self._refused: tuple[str, ...] = ()
         self._window = ReplayWindow()
         self._journal = Journal(store)
@@ -151,9 +152,11 @@ class TokenService:
 
     async def refresh(self) -> None:
         """Read the clients again, after another node changed them."""
-        rows = await self._store.read(lambda unit: unit.tokens.clients())
-        genuine = [one for one in rows if registration.is_genuine(one, self._attester)]
-        self._clients = ClientIndex(genuine)
+        # One after the other: an older reading that came late would bring back a client that was removed.
+        async with self._refreshing:
+            rows = await self._store.read(lambda unit: unit.tokens.clients())
+            genuine = [one for one in rows if registration.is_genuine(one, self._attester)]
+            self._clients = ClientIndex(genuine)
         self._refused = tuple(one.id for one in rows if one not in genuine)
 
     @property

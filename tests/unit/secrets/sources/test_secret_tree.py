@@ -56,6 +56,15 @@ def test_what_is_left_out_is_said_once(tmp_path: Path) -> None:
     )
 
 
+def test_package_caches_are_left_out_and_what_is_called_like_a_part_of_one_is_not(tmp_path: Path) -> None:
+    files = {".cache/uv/a/.env": b"A=1", "go/pkg/mod/m/.env": b"A=2", ".cache/ours/.env": b"A=3", "my.cache/uv": b"A=4"}
+    texts, (told,), _ = walk(put(tmp_path, files))
+    assert texts == {".cache/ours/.env": b"A=3", "my.cache/uv": b"A=4"}
+    assert (told.reason, told.detail) == ("pruned", ".cache/uv ×1, go/pkg/mod ×1")
+    inside, skipped, _ = walk(tmp_path / ".cache/uv")
+    assert (inside, skipped) == ({"a/.env": b"A=1"}, [])
+
+
 def test_repositories_are_met_and_their_settings_read(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path / "r")], check=True)
     (tmp_path / "r/.git/config").write_text("[remote]\n url = https://u:p@h/x\n")

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from remit.inventory.caches import PACKAGE_CACHES
 from remit.inventory.connectors.files.choose import Chooser, Reader
 from remit.inventory.connectors.files.record import Repository
 from remit.inventory.connectors.files.repository import read_repository
@@ -29,8 +30,7 @@ _PRUNED = frozenset({
     "DerivedData", ".rustup", ".remit",
 })  # fmt: skip
 _PRUNED_PATHS = (
-    ".cargo/registry", ".cargo/git", "go/pkg/mod", ".m2/repository", ".gradle/caches", ".cache/pip", ".cache/uv",
-    ".pyenv/versions", "/usr/share/ca-certificates", "/etc/ssl/certs", "/etc/pki/ca-trust", "/usr/share/doc",
+    *PACKAGE_CACHES, "/usr/share/ca-certificates", "/etc/ssl/certs", "/etc/pki/ca-trust", "/usr/share/doc",
     "/usr/share/man", "/usr/share/locale", "/usr/src", "/usr/include", "/var/lib/docker/overlay2",
     "/var/lib/containers/storage", "/var/cache/apt", "/var/lib/dpkg", "/var/lib/apt",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from remit.inventory.caches import PACKAGE_CACHES
 from remit.inventory.model import Skipped
 from remit.inventory.secrets.model import Blob
 from remit.inventory.secrets.sources.budget import Budget
@@ -159,7 +160,11 @@ class Tree:
         if name in self._pruned and (name not in _ONLY_AT_ROOT or path == "/"):
             self._left_out[name] += 1
             return True
-        return False
+        # A directory that is named itself is read all the same.
+        cache = next((each for each in PACKAGE_CACHES if f"/{path}/{name}".endswith(each)), None)
+        if cache is not None:
+            self._left_out[cache.removeprefix("/")] += 1
+        return cache is not None
 
     def _file(self, directory: int, path: str, name: str) -> Iterator[Blob | Unread | Skipped]:
         full = f"{path.rstrip('/')}/{name}" if path != "." else name

@@ -92,6 +92,7 @@ class RemoteAgent:
         self._applied = asyncio.Event()
         self._identity: NodeIdentity | None = None
         self._stream: asyncio.Task[None] | None = None
+        self._renewing = asyncio.Lock()
         self._fetcher = Fetcher(self._server, clock=clock, connected=lambda: self._link.state == "connected")
         self.source = RemoteSource(
             bundle,
@@ -200,7 +201,7 @@ class RemoteAgent:
                 self._stream = asyncio.create_task(self._read_stream())
                 await self._stream
             except asyncio.CancelledError:
-                if self._identity is before:
+                if self._identity is before or _is_cancelled():
                     raise
                 continue  # with the new certificate
             except Unavailable as error:
@@ -209,10 +210,17 @@ class RemoteAgent:
             except Misconfigured as error:
                 self._note("away", error.message)
             except Denied as error:
+                if await self._is_renewed(before):
+                    continue  # the certificate of before is refused because we have another one
                 if error.code in _ENDED or not await self._recover(error):
                     raise
             await asyncio.sleep(self._pause(attempt))
             attempt += 1
+
+    async def _is_renewed(self, before: NodeIdentity | None) -> bool:
+        """Whether there is another certificate than this; a renewal that is under way is waited for."""
+        async with self._renewing:
+            return self._identity is not before
 
     async def _read_stream(self) -> None:
         async for state in self._server.follow():
@@ -274,7 +282,8 @@ class RemoteAgent:
             if self._left() > 0 or self._link.state != "connected":
                 continue
             try:
-                await self._renew()
+                async with self._renewing:
+                    await self._renew()
             except (Unavailable, Misconfigured) as error:
                 _log.warning("the agent's certificate is not renewed yet: %s", error)
                 await asyncio.sleep(self._pause(3))
@@ -393,6 +402,12 @@ def _first(errors: BaseExceptionGroup[RemitError]) -> RemitError:
         found = found.exceptions[0]
     assert isinstance(found, RemitError)
     return found
+
+
+def _is_cancelled() -> bool:
+    """Whether it is this very task that is to end, and not only what it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _is_of(identity: NodeIdentity, trust_domain: TrustDomain) -> bool:

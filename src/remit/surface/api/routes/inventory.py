@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from remit.inventory.connectors.catalog import connector_manifests
+from remit.inventory.model import Severity
 from remit.inventory.records import SORTABLE, CredentialRecord, IdentityFilter, IdentityRecord
 from remit.kernel.errors import NotFound, Rejected
 from remit.surface.api.route import Call, Route, Stream
@@ -130,6 +131,12 @@ async def list_findings(call: Call) -> Any:
     limit = call.integer("limit", 200, most=10_000)
     severity, text = call.query.get("severity", ""), call.query.get("text", "")[:200]
     source, rule = call.query.get("source", ""), call.query.get("rule", "")[:80]
+    if severity and severity not in set(Severity):
+        raise Rejected(
+            "inventory.filter.severity",
+            f"`{severity[:40]}` is no severity",
+            next_step=f"use one of {', '.join(Severity)}",
+        )
     return await call.control.store.read(
         lambda unit: {
             "counts": unit.inventory.finding_counts(),

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from remit.surface.cli.commands.inventory import path_of
 from remit.surface.cli.dependents import show_dependents
 from remit.surface.cli.options import Listing, Where
-from remit.surface.cli.output import emit, plain, say, show_table
+from remit.surface.cli.output import clock, emit, plain, say, show_table
 
 
 def quarantine(
@@ -61,11 +61,11 @@ def incidents(*, limit: int = 30, where: Listing | None = None) -> None:
         emit(rows, where.format)
         return
     columns = [
-        ("opened", "when"),
+        ("opened", "when (UTC)"),
         ("severity", "severity"),
         ("title", "what"),
         ("status", "status"),
         ("contained_in", "contained in"),
         ("id", "id"),
     ]
-    show_table(rows, columns, empty="no incidents")
+    show_table([{**row, "opened": clock(row["opened"])} for row in rows], columns, empty="no incidents")

@@ -16,6 +16,13 @@ from remit.surface.cli.sparkline import sparkline
 from remit.surface.places import short_place
 
 Said = Literal["0", "1", "2", "3", "none"]
+Severe = Literal["critical", "high", "medium", "low", "info"]
+_SCREEN = 50
+"""Rows of a table, unless more are asked for."""
+_PAGE = 1000
+"""Identities that the API answers at once."""
+_MOST = 10_000
+"""Findings that the API answers at once."""
 
 
 def path_of(identity: str) -> str:
@@ -43,7 +50,7 @@ def ls(
     autonomy: Annotated[str, Parameter(help="human-operated, pipeline or autonomous.")] = "",
     gone: Annotated[bool, Parameter(negative=(), help="Also what no source shows any more.")] = False,
     sort: Annotated[str, Parameter(help="A field; a leading - for descending.", allow_leading_hyphen=True)] = "title",
-    limit: int = 50,
+    limit: Annotated[int | None, Parameter(help="At most so many; default: 50 in a table, else all.")] = None,
     at: Annotated[str, Parameter(help="A past day (2026-03-03) or time: what was there then.")] = "",
     where: Listing | None = None,
 ) -> None:
@@ -57,7 +64,8 @@ def ls(
     if where.format != "table" and not narrowed and not at:
         emit(where.admin.get("/api/v1/inventory", gone=int(gone)), where.format)
         return
-    found = where.admin.get("/api/v1/identities", **filters, sort=sort, limit=min(limit, 1000), at=at)
+    most = _SCREEN if limit is None and where.format == "table" else limit
+    found = _matching(where, {**filters, "sort": sort, "at": at}, most)
     if where.format != "table":
         emit(found["rows"], where.format)
         return
@@ -77,6 +85,17 @@ def ls(
     if found["total"] > len(found["rows"]):
         more = f"more than {COUNTED:,}" if found["total"] == COUNTED + 1 else f"{found['total']:,}"
         say(f"[dim]{len(found['rows'])} of {more}; --limit shows more[/dim]")
+
+
+def _matching(where: Listing, query: dict[str, Any], most: int | None) -> dict[str, Any]:
+    """The identities that match, `most` at most, page by page; and how many there are."""
+    rows: list[dict[str, Any]] = []
+    while True:
+        asked = _PAGE if most is None else min(_PAGE, most - len(rows))
+        found = where.admin.get("/api/v1/identities", **query, limit=asked, offset=len(rows))
+        rows += found["rows"]
+        if len(found["rows"]) < asked or len(rows) == most:
+            return {"rows": rows, "total": found["total"]}
 
 
 def _of_use(*, dormant: bool, shared: bool, never: bool) -> str:
@@ -164,8 +183,18 @@ def show(
         [("principal", "principal"), ("target", "target"), ("state", "state"), ("created", "created")],
     )
     _section("findings", page["findings"], [("severity", "severity"), ("title", "what"), ("place", "where")])
-    _section("seen by", page["sightings"], [("connector", "connector"), ("place", "place"), ("last_seen", "last seen")])
+    _section("seen by", _places(page["sightings"]), [
+        ("connector", "connector"), ("place", "place"), ("last_seen", "last seen"),
+    ])  # fmt: skip
     _section("what happened", page["timeline"], [("time", "when"), ("type", "what"), ("actor", "who")])
+
+
+def _places(sightings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each place once, as it was seen last: of several names of one identity each was seen there."""
+    places: dict[tuple[str, str], dict[str, Any]] = {}
+    for each in sorted(sightings, key=lambda each: each["last_seen"], reverse=True):
+        places.setdefault((each["connector"], each["place"]), each)
+    return list(places.values())
 
 
 def _use(use: dict[str, Any]) -> None:
@@ -195,21 +224,38 @@ def tier_line(found: dict[str, Any]) -> str:
     return f"{found['counts']} ({by}; reach and kind demand {found['proposed']}: {found['why'][0]})"
 
 
-def findings(text: str = "", /, *, severity: str = "", limit: int = 50, where: Scanning | None = None) -> None:
+def findings(
+    text: str = "",
+    /,
+    *,
+    severity: Annotated[Severe | None, Parameter(help="Only those of this severity.")] = None,
+    limit: Annotated[int | None, Parameter(help="At most so many; default: 50 in a table, else all.")] = None,
+    where: Scanning | None = None,
+) -> None:
     """What is wrong, worst first. Exits 1 when there is anything."""
     where = where or Scanning()
-    found = where.admin.get("/api/v1/findings", text=text, severity=severity, limit=limit)
+    most = limit if limit is not None else _SCREEN if where.format == "table" else _MOST
+    one_more = most + 1 if 0 <= most < _MOST else most
+    found = where.admin.get("/api/v1/findings", text=text, severity=severity or "", limit=one_more)
+    rows = found["rows"][:most]
     if where.format == "sarif":
         from remit.surface.cli.sarif import sarif
 
-        emit(sarif(found["rows"]), "sarif")
+        emit(sarif(rows), "sarif")
     elif where.format != "table":
-        emit(found["rows"], where.format)
+        emit(rows, where.format)
     else:
-        rows = [{**row, "place": short_place(row["place"])} for row in found["rows"]]
-        columns = [("severity", "severity"), ("title", "what"), ("place", "where"), ("next_step", "next")]
-        show_table(rows, columns, empty="no findings")
-        counts = ", ".join(f"{number} {name}" for name, number in found["counts"].items())
-        say(f"[dim]{counts or 'none'}[/dim]")
+        _show_findings(rows, found["counts"], narrowed=bool(text or severity))
+    if len(found["rows"]) > most or len(rows) == _MOST:
+        say(f"[dim]the first {len(rows):,}; --limit shows more, {_MOST:,} at most[/dim]")
     if found["rows"]:
         sys.exit(1)
+
+
+def _show_findings(rows: list[dict[str, Any]], counts: dict[str, int], *, narrowed: bool) -> None:
+    columns = [("severity", "severity"), ("title", "what"), ("place", "where"), ("next_step", "next")]
+    short = [{**row, "place": short_place(row["place"])} for row in rows]
+    wrap = ("title", "place") if sys.stdout.isatty() else ()  # a line each, for what reads lines
+    show_table(short, columns, wrap=wrap, empty="no findings")
+    told = ", ".join(f"{number:,} {name}" for name, number in counts.items()) or "none"
+    say(f"[dim]{'in all: ' if narrowed else ''}{told}[/dim]")

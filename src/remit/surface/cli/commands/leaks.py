@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from remit.kernel.errors import Rejected
 from remit.surface.cli.dependents import show_dependents
 from remit.surface.cli.options import Listing
-from remit.surface.cli.output import emit, plain, say, show_table
+from remit.surface.cli.output import clock, emit, plain, say, show_table
 
 _LEAKS = "/api/v1/leaks"
 _FOLLOW_SECONDS = 0.2
@@ -146,7 +146,8 @@ def _show_preview(seen: dict[str, Any]) -> None:
 
 def _show(leak: dict[str, Any]) -> None:
     say(plain(f"{leak['fingerprint']}: {leak['title']}"))
-    say(plain(f"  {leak['stage']}, {leak['severity']}, found {leak['found']}, at {leak['place']} ({leak['places']})"))
+    where = f"at {leak['place']} ({leak['places']})" if leak["places"] else "in no file that can be read again"
+    say(plain(f"  {leak['stage']}, {leak['severity']}, found {clock(leak['found'])} UTC, {where}"))
     say(plain(f"  of: {leak['identity_title'] or 'nobody knows whose it is'}; owner: {leak['owner'] or 'none'}"))
     for each in leak["told"]:
         by = f" by {', '.join(each['channels'])}" if each["channels"] else ", on no channel"

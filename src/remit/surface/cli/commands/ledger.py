@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from remit.kernel.errors import Rejected
 from remit.surface.cli.options import Listing
-from remit.surface.cli.output import console, emit, say, show_table
+from remit.surface.cli.output import clock, console, emit, say, show_table
 
 _MAX_KEY = 4096
 
@@ -74,7 +74,11 @@ def ls(
     if where.format != "table":
         emit(rows, where.format)
     else:
-        show_table(rows, [("leaf", "leaf"), ("time", "when"), ("type", "what"), ("actor", "who"), ("subject", "about")])
+        show_table(
+            [{**row, "time": clock(row["time"])} for row in rows],
+            [("leaf", "leaf"), ("time", "when (UTC)"), ("type", "what"), ("actor", "who"), ("subject", "about")],
+            wrap=("type",),
+        )
 
 
 def prove(leaf: int, /, *, where: Listing | None = None) -> None:

@@ -124,7 +124,7 @@ def doctor(where: Listing | None = None) -> None:
 def tour(
     *,
     tree: Annotated[
-        Path | None, Parameter(help="What to discover first; default: this directory and your home.")
+        Path | None, Parameter(help="What to discover; default: this directory, your home and /etc.")
     ] = None,
     listen: Annotated[str | None, Parameter(help="HOST:PORT; default 127.0.0.1:8420.")] = None,
     sample: Annotated[

@@ -28,7 +28,7 @@ def sources(where: Listing | None = None) -> None:
         ("id", "id"), ("connector", "connector"), ("scope", "scope"), ("whole", "read"), ("again", "next"),
         ("identities", "identities"), ("unseen", "not seen"), ("trouble", "trouble"),
     ]  # fmt: skip
-    show_table(rows, columns, empty="nothing was read yet: `remit discover files .`")
+    show_table(rows, columns, wrap=("connector", "scope"), empty="nothing was read yet: `remit discover files .`")
 
 
 def _again(row: dict[str, object]) -> str:

@@ -137,7 +137,9 @@ def _say(where: Listing, identity: str, tier: int | None, reason: str, *, dry_ru
         )
         _show_asked(found["would_ask"], found["asks"])
         if found["lowers"]:
-            say("it protects less: a reason is needed" + (", and a second person" if found["four_eyes"] else ""))
+            needed = [] if reason else ["a reason (`--reason`)"]
+            needed += ["a second person"] if found["four_eyes"] else []
+            say("it protects less" + (f": it needs {' and '.join(needed)}" if needed else ""))
         if found["too_lax"]:
             say(plain(f"reach and kind demand tier {found['proposed']}: {'; '.join(found['why'])}"))
         return
