@@ -181,6 +181,24 @@ def test_what_stands_in_the_same_place_and_is_one_is_found(engine: Engine, path:
     assert _sure(engine, path, text.encode()), text
 
 
+LATE_DIGIT = "".join(random.Random(3).choices("bdfgjkqvwxzBDFGJKQVWXZ", k=18)) + "A7q"
+"""Its only digit comes last but one: eighteen letters and digits have none before it once in twenty times."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"0 3 * * * root PGPASSWORD={LATE_DIGIT} pg_dump shop > /b",
+        f"the db password is {LATE_DIGIT} please rotate",
+        f"mysql --password {LATE_DIGIT} shop",
+        f"DB_PASSWORD={LATE_DIGIT[:9]}MOck{LATE_DIGIT[9:]}",
+    ],
+)
+def test_a_password_with_one_late_digit_is_found_in_the_midst_of_a_line(engine: Engine, text: str) -> None:
+    [hit] = _sure(engine, "etc/crontab", (text + "\n").encode())
+    assert hit.end - hit.start >= len(LATE_DIGIT)
+
+
 def test_a_private_key_is_one_hit(engine: Engine) -> None:
     body = "\n".join(base64.b64encode(random.Random(3).randbytes(48)).decode() for _ in range(20))
     armour = "PRIVATE" + " KEY-----"

@@ -45,8 +45,9 @@ _LAST = (
     # What opens something that the next line goes on with, or a name whose value stands there.
     rf"{_SIGNAL}[\"'`\]]{{0,3}}[ \t]{{0,8}}(?:[:=]{{1,2}}|=>|:=|>|,|\(|\{{)[ \t]{{0,8}}(?:[|>][+-]?|\\|\(|\[)?[ \t]{{0,4}}\r?(?:\n|$)",
     rf"name[\"']?[ \t]{{0,4}}[:=][ \t]{{0,4}}[\"']?[\w.\-]{{0,40}}{_SIGNAL}[\"'`]?[ \t]{{0,4}},?[ \t]{{0,4}}\r?(?:\n|$)",
-    # What `STRONG_BARE` does not see: no digit before the last two characters, or none at all.
+    # What `STRONG_BARE` does not see: no digit before the last two characters, or none at all; then in the midst of a line.
     rf"{_SIGNAL}[\"'`]?(?:[ \t]{{0,8}}(?:[:=>,({{]|=>|:=)[ \t]{{0,8}}|[ \t]{{1,8}})(?:{_PLAIN}{{1,60}}[0-9!@#%^*~+/]{_PLAIN}{{0,2}}|{_PLAIN}{{16,60}}){_ENDED}",
+    rf"{_SIGNAL}(?:=|[ \t]{{1,4}}(?:(?:is|was)[ \t]{{1,4}})?){_PLAIN}{{8,60}}[0-9!@#%^*~+/]{_PLAIN}{{0,2}}[ \t]",
     rf"{_PASSED}[\"'`]?[ \t]{{0,8}}(?:[:=>,({{]|=>|:=)[ \t]{{0,8}}{_PLAIN}{{4,60}}{_ENDED}",
     rf"(?:--|env |set )[\w\-]{{0,20}}{_PASSED}[ \t]{{1,4}}{_PLAIN}{{4,60}}{_ENDED}",
 )
