@@ -193,7 +193,7 @@ class Targets:
                     next_step=f"`remit revoke --target {name}`, then try again",
                 )
             if not unit.access.remove_target(name):
-                raise _unknown(name)
+                raise unknown_target(name)
             unit.record("access.target.removed", actor=actor, subject=f"target:{name}")
 
         await self._store.write(work)
@@ -202,7 +202,7 @@ class Targets:
         """Its row, verified; `NotFound` (`access.target.unknown`), `Misconfigured` (`access.target.forged`)."""
         stored = await self._store.read(lambda unit: unit.access.target(name))
         if stored is None:
-            raise _unknown(name)
+            raise unknown_target(name)
         if not self._attester.verify("target", _content(stored.target), stored.signature):
             raise Misconfigured(
                 "access.target.forged",
@@ -305,7 +305,8 @@ def _flat(options: Mapping[str, str]) -> tuple[str, ...]:
     return (*options.keys(), *options.values())
 
 
-def _unknown(name: str) -> NotFound:
+def unknown_target(name: str) -> NotFound:
+    """What is told of a target that nobody added."""
     return NotFound(
         "access.target.unknown",
         f"no target is called `{name}`",

@@ -321,6 +321,8 @@ class ControlPlane:
                 await closing()
             except RemitError as error:
                 _log.error("while closing: %s", error)
+            except Exception:  # a defect of one part keeps no other part open
+                _log.exception("while closing")
 
     async def failure(self) -> None:
         """Return never, or raise when a part that everything rests on has failed."""

@@ -120,9 +120,9 @@ class TaskStarter:
         """
         changes = self._engine.changes
         life_of(claim.life)
+        needs = _parse(claim.needs)
         definition = await self._tasks.require(claim.task, claim.program, claim.argv)
         _require_user(definition, claim.subject)
-        needs = _parse(claim.needs)
         evidence = await self._attestor.attest(claim.subject)
         if evidence.sha256 != claim.program.sha256:
             raise Rejected(

