@@ -7,6 +7,7 @@ that moves is not new. Guessing a weak password by it costs `ROUNDS` hashes a gu
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,9 +28,13 @@ class Baseline:
 
     salt: bytes
     known: frozenset[str] = frozenset()
+    kept: bool = True
+    """Whether a file holds the salt, or will. One that ends with the run is a key: nobody guesses by it."""
 
     def fingerprint(self, secret: bytes) -> str:
-        """`kdf:` and 32 hexadecimal digits."""
+        """`kdf:` and 32 hexadecimal digits; `run:` and as many where nothing is kept."""
+        if not self.kept:
+            return "run:" + hmac.digest(self.salt, secret, "sha256").hex()[:32]
         return "kdf:" + hashlib.pbkdf2_hmac("sha256", secret, self.salt, ROUNDS, 16).hex()
 
     def text(self, known: Iterable[str]) -> str:

@@ -186,7 +186,7 @@ def _baseline(asked: Asked) -> tuple[Baseline, Path]:
                 "surface.scan.no-baseline", f"there is no baseline `{str(file)[:200]}`",
                 next_step="write one: `remit scan --write-baseline`",
             ) from None  # fmt: skip
-        return Baseline(salt=secrets.token_bytes(16)), file
+        return Baseline(salt=secrets.token_bytes(16), kept=asked.write_baseline), file
     return parse_baseline(data), file
 
 
