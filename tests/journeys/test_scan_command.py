@@ -99,6 +99,24 @@ def test_a_baseline_passes_what_is_known_wherever_it_moves(here: Path) -> None:
     assert [each["path"] for each in findings(done)] == ["new.env"]
 
 
+def test_a_fingerprint_that_nobody_keeps_joins_places_and_says_nothing_beyond_its_run(here: Path) -> None:
+    (here / "again.env").write_text(f"API_TOKEN={VALUE}\nKEY_SECRET={OTHER}\n")
+
+    def told() -> dict[str, list[str]]:
+        places: dict[str, list[str]] = {}
+        for each in findings(remit(here, "scan", "-o", "json")):
+            places.setdefault(str(each["fingerprint"]), []).append(str(each["path"]))
+        return places
+
+    first, second = told(), told()
+    assert sorted(map(sorted, first.values())) == [["again.env"], ["again.env", "app.env"]]
+    assert not first.keys() & second.keys()
+    assert all(each.startswith("run:") for each in first)
+    remit(here, "scan", "--write-baseline")
+    (here / "new.env").write_text("API_TOKEN=Jm8Qw2Zr6Yt4Ub9Np3Kx\n")
+    assert all(each.startswith("kdf:") for each in told())
+
+
 def test_a_baseline_is_sorted_and_written_anew_only_adds_lines(here: Path) -> None:
     remit(here, "scan", "--write-baseline")
     before = (here / ".remit-baseline").read_text().splitlines()
